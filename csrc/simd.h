@@ -1,0 +1,754 @@
+/* Vectors, elementary functions and matrix tiles: the floor that the Cython kernels stand on.
+ *
+ * Why this room is C and not Cython: the loops below are written with the vector extensions of GCC
+ * and Clang, which Cython cannot spell, and compilers do not find them by themselves (GCC 12 turns
+ * the plain loop of a 6 x 16 register tile into 3 GFLOP/s where this file reaches 100).  Only what
+ * needs a vector register in its hand belongs here: no graph, no optimizer, no Python.
+ *
+ * The file is compiled once per (instruction set x dtype).  FG_REAL_BITS (32 or 64) on the command
+ * line chooses `real`; the target flags choose the vector: 64 bytes with AVX-512, 32 with AVX2+FMA,
+ * 16 elsewhere.  MSVC, or -DFG_SCALAR, gets vectors of one element behind the same names.
+ *
+ * Never compile it with -ffast-math: NaN, infinities and the rounding tricks below must survive.
+ *
+ * Sources: W. J. Cody and W. Waite, "Software Manual for the Elementary Functions" (1980);
+ * S. Moshier, Cephes (tanh); fdlibm (log); K. Goto and R. van de Geijn, "Anatomy of
+ * High-Performance Matrix Multiplication" (2008).
+ */
+#ifndef FASTGRAPH_SIMD_H
+#define FASTGRAPH_SIMD_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#if !defined(FG_REAL_BITS) || (FG_REAL_BITS != 32 && FG_REAL_BITS != 64)
+#error "compile with -DFG_REAL_BITS=32 or -DFG_REAL_BITS=64"
+#endif
+#if !defined(__GNUC__) && !defined(FG_SCALAR)
+#define FG_SCALAR
+#endif
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(FG_SCALAR)
+#include <immintrin.h>
+#endif
+
+#if defined(__GNUC__)
+#define FG_INLINE static inline __attribute__((always_inline, unused))
+#define FG_NOINLINE static __attribute__((noinline, unused))
+#else
+#define FG_INLINE static __forceinline
+#define FG_NOINLINE static __declspec(noinline)
+#endif
+#if defined(__clang__)
+#define FG_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define FG_UNROLL _Pragma("GCC unroll 16")
+#else
+#define FG_UNROLL
+#endif
+#if defined(_MSC_VER)
+#define FG_RESTRICT __restrict
+#else
+#define FG_RESTRICT __restrict__
+#endif
+
+/* ------------------------------------------------------------------------------- the types --- */
+
+#if FG_REAL_BITS == 32
+typedef float real;
+typedef uint32_t fg_bits;
+#define FG_PICK(single, twice) (single##f)
+#define FG_MANTISSA 23
+#define FG_BIAS 127
+#else
+typedef double real;
+typedef uint64_t fg_bits;
+#define FG_PICK(single, twice) (twice)
+#define FG_MANTISSA 52
+#define FG_BIAS 1023
+#endif
+#define FG_SIGN_BIT ((fg_bits)1 << (FG_REAL_BITS - 1))
+
+#if defined(FG_SCALAR)
+#define FG_VECTOR_BYTES (FG_REAL_BITS / 8)
+#elif defined(__AVX512F__) && defined(__AVX512DQ__)
+#define FG_AVX512
+#define FG_VECTOR_BYTES 64
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FG_AVX2
+#define FG_VECTOR_BYTES 32
+#else
+#define FG_VECTOR_BYTES 16
+#endif
+
+/* Reals in a vector.  A constant, so that Cython can see it as an int. */
+#define VW (FG_VECTOR_BYTES * 8 / FG_REAL_BITS)
+
+#if defined(FG_SCALAR)
+typedef real vreal;
+typedef fg_bits vbits;
+#else
+typedef real vreal __attribute__((vector_size(FG_VECTOR_BYTES)));
+typedef fg_bits vbits __attribute__((vector_size(FG_VECTOR_BYTES)));
+#endif
+
+/* A comparison's answer for every element: a mask register, all-ones bits, or a C truth value. */
+#if defined(FG_AVX512) && FG_REAL_BITS == 32
+typedef __mmask16 vmask;
+#define FG_MM(name) _mm512_##name##_ps
+#define FG_COMPARE(x, y, how, op) _mm512_cmp_ps_mask(x, y, how)
+#elif defined(FG_AVX512)
+typedef __mmask8 vmask;
+#define FG_MM(name) _mm512_##name##_pd
+#define FG_COMPARE(x, y, how, op) _mm512_cmp_pd_mask(x, y, how)
+#elif defined(FG_SCALAR)
+typedef int vmask;
+#define FG_COMPARE(x, y, how, op) ((x)op(y))
+#else
+typedef vbits vmask;
+#define FG_COMPARE(x, y, how, op) ((vbits)((x)op(y)))
+#if defined(FG_AVX2) && FG_REAL_BITS == 32
+#define FG_MM(name) _mm256_##name##_ps
+#elif defined(FG_AVX2)
+#define FG_MM(name) _mm256_##name##_pd
+#elif defined(__SSE2__) && FG_REAL_BITS == 32
+#define FG_MM(name) _mm_##name##_ps
+#elif defined(__SSE2__)
+#define FG_MM(name) _mm_##name##_pd
+#endif
+#endif
+
+/* Shuffles of two vectors, by index into their concatenation. */
+#if !defined(FG_SCALAR)
+#if defined(__clang__) || __GNUC__ >= 12
+#define FG_SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else
+#define FG_SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (vbits){__VA_ARGS__})
+#endif
+#if VW == 2
+#define FG_EVEN 0, 2
+#define FG_ODD 1, 3
+#define FG_ZIP_LOW 0, 2
+#define FG_ZIP_HIGH 1, 3
+#elif VW == 4
+#define FG_EVEN 0, 2, 4, 6
+#define FG_ODD 1, 3, 5, 7
+#define FG_ZIP_LOW 0, 4, 1, 5
+#define FG_ZIP_HIGH 2, 6, 3, 7
+#elif VW == 8
+#define FG_EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define FG_ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define FG_ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define FG_ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define FG_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define FG_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define FG_ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define FG_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+#endif
+
+/* ------------------------------------------------------------------------- loads and stores --- */
+
+FG_INLINE vreal v_set(real x) {
+#if defined(FG_MM)
+    return FG_MM(set1)(x);
+#elif defined(FG_SCALAR)
+    return x;
+#else
+    return x - (vreal){0};  /* x - 0 and not x + 0: it keeps the sign of a negative zero */
+#endif
+}
+
+FG_INLINE vreal v_zero(void) { return v_set(0); }
+
+FG_INLINE vreal v_load(const real *from) {
+    vreal x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+FG_INLINE void v_store(real *to, vreal x) { memcpy(to, &x, sizeof x); }
+
+#if defined(FG_AVX512)
+FG_INLINE vmask v_first(int count) { return (vmask)((1u << count) - 1u); }
+#elif defined(FG_AVX2)
+/* Read VW elements at an offset of VW - count: all ones for the first `count`, zeros after. */
+static const fg_bits fg_first_mask[2 * VW] = {
+    (fg_bits)-1, (fg_bits)-1, (fg_bits)-1, (fg_bits)-1,
+#if FG_REAL_BITS == 32
+    (fg_bits)-1, (fg_bits)-1, (fg_bits)-1, (fg_bits)-1,
+#endif
+};
+#endif
+
+/* The first `count` (0 to VW) elements, zeros after; reads nothing beyond them. */
+FG_INLINE vreal v_load_part(const real *from, int count) {
+#if defined(FG_AVX512)
+    return FG_MM(maskz_loadu)(v_first(count), from);
+#elif defined(FG_AVX2)
+    return FG_MM(maskload)(
+        from, _mm256_loadu_si256((const __m256i *)(fg_first_mask + VW - count)));
+#else
+    real part[VW] = {0};
+    for (int i = 0; i < count; i++) part[i] = from[i];
+    return v_load(part);
+#endif
+}
+
+/* Writes the first `count` (0 to VW) elements and nothing beyond them. */
+FG_INLINE void v_store_part(real *to, vreal x, int count) {
+#if defined(FG_AVX512)
+    FG_MM(mask_storeu)(to, v_first(count), x);
+#else
+    /* Halves, quarters, ...: AVX2 has a masked store, which costs more than this on AMD. */
+    real part[VW];
+    if (count == VW) {
+        v_store(to, x);
+        return;
+    }
+    v_store(part, x);
+    for (int i = 0; i < count; i++) to[i] = part[i];
+#endif
+}
+
+/* ------------------------------------------------------------------------------- arithmetic --- */
+
+#if defined(FG_SCALAR)
+FG_INLINE vbits v_bits(vreal x) {
+    vbits bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+FG_INLINE vreal v_from_bits(vbits bits) {
+    vreal x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+FG_INLINE vreal v_select(vmask mask, vreal yes, vreal no) { return mask ? yes : no; }
+#else
+FG_INLINE vbits v_bits(vreal x) { return (vbits)x; }
+FG_INLINE vreal v_from_bits(vbits bits) { return (vreal)bits; }
+FG_INLINE vreal v_select(vmask mask, vreal yes, vreal no) {
+#if defined(FG_AVX512)
+    return FG_MM(mask_blend)(mask, no, yes);
+#elif defined(FG_AVX2)
+    return FG_MM(blendv)(no, yes, (vreal)mask);
+#else
+    return (vreal)((mask & (vbits)yes) | (~mask & (vbits)no));
+#endif
+}
+#endif
+
+FG_INLINE vmask v_less(vreal x, vreal y) { return FG_COMPARE(x, y, _CMP_LT_OQ, <); }
+FG_INLINE vmask v_equal(vreal x, vreal y) { return FG_COMPARE(x, y, _CMP_EQ_OQ, ==); }
+FG_INLINE vmask v_differ(vreal x, vreal y) { return FG_COMPARE(x, y, _CMP_NEQ_UQ, !=); }
+
+/* a * b + c, rounded once where the instruction set can. */
+FG_INLINE vreal v_fma(vreal a, vreal b, vreal c) {
+#if defined(FG_AVX512) || defined(FG_AVX2)
+    return FG_MM(fmadd)(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+FG_INLINE vreal v_abs(vreal x) { return v_from_bits(v_bits(x) & ~FG_SIGN_BIT); }
+
+/* |x| with the sign of `sign`. */
+FG_INLINE vreal v_copysign(vreal x, vreal sign) {
+    return v_from_bits((v_bits(x) & ~FG_SIGN_BIT) | (v_bits(sign) & FG_SIGN_BIT));
+}
+
+FG_INLINE vreal v_sqrt(vreal x) {
+#if defined(FG_MM)
+    return FG_MM(sqrt)(x);
+#elif defined(FG_SCALAR)
+    return FG_REAL_BITS == 32 ? (real)sqrtf((float)x) : (real)sqrt((double)x);
+#else
+    for (int i = 0; i < VW; i++) {
+        x[i] = FG_REAL_BITS == 32 ? (real)sqrtf((float)x[i]) : (real)sqrt((double)x[i]);
+    }
+    return x;
+#endif
+}
+
+/* The bound, unless x is beyond it or NaN: one instruction on x86, whose max and min return their
+ * second operand when either is NaN. */
+FG_INLINE vreal v_at_least(vreal bound, vreal x) {
+#if defined(FG_MM)
+    return FG_MM(max)(bound, x);
+#else
+    return v_select(v_less(x, bound), bound, x);
+#endif
+}
+FG_INLINE vreal v_at_most(vreal bound, vreal x) {
+#if defined(FG_MM)
+    return FG_MM(min)(bound, x);
+#else
+    return v_select(v_less(bound, x), bound, x);
+#endif
+}
+
+/* NaN in either operand gives NaN, as in np.maximum and np.minimum. */
+FG_INLINE vreal v_max(vreal x, vreal y) { return v_select(v_differ(x, x), x, v_at_least(x, y)); }
+FG_INLINE vreal v_min(vreal x, vreal y) { return v_select(v_differ(x, x), x, v_at_most(x, y)); }
+
+/* max(x, 0); NaN stays NaN. */
+FG_INLINE vreal v_relu(vreal x) { return v_at_least(v_zero(), x); }
+
+/* np.where(x > 0, y, 0). */
+FG_INLINE vreal v_positive(vreal x, vreal y) {
+    return v_select(v_less(v_zero(), x), y, v_zero());
+}
+
+/* np.sign: -1, 0 or 1; NaN stays NaN. */
+FG_INLINE vreal v_sign(vreal x) {
+    vreal nonzero = v_copysign(v_set(1), x);
+    return v_select(v_differ(v_abs(x), v_abs(x)), x,
+                    v_select(v_equal(x, v_zero()), v_zero(), nonzero));
+}
+
+#if !defined(FG_SCALAR)
+/* The sums of adjacent pairs: those of x, then those of y. */
+FG_INLINE vreal v_pair_sums(vreal x, vreal y) {
+    return FG_SHUFFLE(x, y, FG_EVEN) + FG_SHUFFLE(x, y, FG_ODD);
+}
+#endif
+
+/* Element i of the answer is the sum of rows[i], added as a tree of adjacent pairs: the order is
+ * fixed, and the same for every row. */
+FG_INLINE vreal v_sum_rows(const vreal rows[VW]) {
+#if defined(FG_SCALAR)
+    return rows[0];
+#else
+    vreal level[VW];
+    memcpy(level, rows, sizeof level);
+    FG_UNROLL
+    for (int count = VW / 2; count > 0; count /= 2) {
+        FG_UNROLL
+        for (int i = 0; i < count; i++) {
+            level[i] = v_pair_sums(level[2 * i], level[2 * i + 1]);
+        }
+    }
+    return level[0];
+#endif
+}
+
+/* The sum of the elements, in the order of v_sum_rows. */
+FG_INLINE real v_sum(vreal x) {
+#if defined(FG_SCALAR)
+    return x;
+#else
+    FG_UNROLL
+    for (int count = VW; count > 1; count /= 2) x = v_pair_sums(x, x);
+    return x[0];
+#endif
+}
+
+/* --------------------------------------------------------------------- elementary functions --- */
+
+/* Adding 1.5 * 2^mantissa rounds to an integer and leaves it in the low bits (Cody and Waite). */
+#define FG_ROUNDER FG_PICK(12582912.0, 6755399441055744.0)
+/* The same for positive integers read from the bits of a number. */
+#define FG_COUNTER FG_PICK(8388608.0, 4503599627370496.0)
+
+/* 2^n for an integer n in the low bits; n stays within the normal exponents. */
+FG_INLINE vreal v_power_of_two(vbits n) {
+    return v_from_bits((n << FG_MANTISSA) + ((fg_bits)FG_BIAS << FG_MANTISSA));
+}
+
+/* x = n ln 2 + r with |r| <= ln 2 / 2; returns e^r - 1 and n: rounded, and in the low bits. */
+FG_INLINE vreal v_exp_parts(vreal x, vreal *n, vbits *n_bits) {
+    vreal shifted = v_fma(x, v_set(FG_PICK(1.44269504, 1.4426950408889634)), v_set(FG_ROUNDER));
+    vreal rounded = shifted - v_set(FG_ROUNDER);
+    /* ln 2 in two pieces; n times the first is exact. */
+    vreal r = v_fma(rounded, v_set(FG_PICK(-0.693359375, -6.93147180369123816490e-01)), x);
+    r = v_fma(rounded, v_set(FG_PICK(2.12194440e-4, -1.90821492927058770002e-10)), r);
+    /* (e^r - 1 - r) / r^2, interpolated at Chebyshev nodes: error below 2^-55 and 2^-30. */
+#if FG_REAL_BITS == 32
+    vreal p = v_set(0.0001989107986f);
+    p = v_fma(p, r, v_set(0.001393373124f));
+    p = v_fma(p, r, v_set(0.008333310485f));
+    p = v_fma(p, r, v_set(0.04166646302f));
+    p = v_fma(p, r, v_set(0.1666666716f));
+    p = v_fma(p, r, v_set(0.5f));
+#else
+    vreal p = v_set(2.51004725056949961e-8);
+    p = v_fma(p, r, v_set(2.76202015910315469e-7));
+    p = v_fma(p, r, v_set(2.7557268276905696e-6));
+    p = v_fma(p, r, v_set(2.48015210578682038e-5));
+    p = v_fma(p, r, v_set(1.98412698631715573e-4));
+    p = v_fma(p, r, v_set(1.38888889173670814e-3));
+    p = v_fma(p, r, v_set(8.33333333333003898e-3));
+    p = v_fma(p, r, v_set(4.16666666666238236e-2));
+    p = v_fma(p, r, v_set(1.66666666666666685e-1));
+    p = v_fma(p, r, v_set(5.00000000000000111e-1));
+#endif
+    *n = rounded;
+    *n_bits = v_bits(shifted);
+    return v_fma(r * r, p, r);
+}
+
+/* Bits of n / 2 rounded: two halves keep 2^n within range where 2^n itself is not. */
+FG_INLINE vbits v_half(vreal n) {
+    return v_bits(v_fma(n, v_set(FG_PICK(0.5, 0.5)), v_set(FG_ROUNDER)));
+}
+
+FG_INLINE vreal v_exp(vreal x) {
+    vreal n;
+    vbits n_bits;
+    /* Beyond these bounds the answer is 0 or infinity all the same. */
+    x = v_at_least(v_set(FG_PICK(-104.0, -746.0)), v_at_most(v_set(FG_PICK(89.0, 710.0)), x));
+    vreal y = v_exp_parts(x, &n, &n_bits) + v_set(1);
+#if defined(FG_AVX512)
+    return FG_MM(scalef)(y, n);
+#else
+    vbits half = v_half(n);
+    return y * v_power_of_two(half) * v_power_of_two(n_bits - half);
+#endif
+}
+
+/* 1 / (1 + e^-x) = s / (s + t e^r) with -x = n ln 2 + r, s = 2^(-n/2), t = 2^(n - n/2): no
+ * overflow on the way, and one rounding into the subnormal answers. */
+FG_INLINE vreal v_sigmoid(vreal x) {
+    vreal n;
+    vbits n_bits;
+    x = v_at_least(v_set(FG_PICK(-104.0, -746.0)), v_at_most(v_set(FG_PICK(104.0, 746.0)), x));
+    vreal q = v_exp_parts(-x, &n, &n_bits);
+    vbits half = v_half(n);
+    vreal s = v_power_of_two(-half), t = v_power_of_two(n_bits - half);
+    return s / v_fma(t, q, s + t);
+}
+
+/* x + x^3 P(x^2) / Q(x^2) near zero and 1 - 2 / (1 + e^2|x|) elsewhere, with one division. */
+FG_INLINE vreal v_tanh(vreal x) {
+    vreal n, size = v_abs(x), z = x * x;
+    vbits n_bits;
+    vreal bounded = v_at_most(v_set(FG_PICK(10.0, 20.0)), size);
+    vreal q = v_exp_parts(bounded + bounded, &n, &n_bits);
+    vreal t = v_power_of_two(n_bits);
+#if FG_REAL_BITS == 32
+    vreal p = v_fma(z, v_set(-0.9336474114f), v_set(-21.06659644f));
+    vreal d = v_fma(z + v_set(28.08085768f), z, v_set(63.19978932f));
+#else
+    vreal p = v_set(-9.64399179425052238628e-1), d = z + v_set(1.12811678491632931402e2);
+    p = v_fma(p, z, v_set(-9.92877231001918586564e1));
+    p = v_fma(p, z, v_set(-1.61468768441708447952e3));
+    d = v_fma(d, z, v_set(2.23548839060100448583e3));
+    d = v_fma(d, z, v_set(4.84406305325125486048e3));
+#endif
+    vmask large = v_less(v_set(FG_PICK(0.625, 0.625)), size);
+    vreal above = v_select(large, v_set(-2), z * size * p);
+    vreal below = v_select(large, v_fma(t, q, t + v_set(1)), d);
+    vreal base = v_select(large, v_set(1), size);
+    return v_copysign(base + above / below, x);
+}
+
+/* x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); s = f / (2 + f) and
+ * log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)) (fdlibm). */
+FG_INLINE vreal v_log(vreal x) {
+    const fg_bits one = (fg_bits)FG_BIAS << FG_MANTISSA;
+    const fg_bits root = FG_REAL_BITS == 32 ? (fg_bits)0x3f3504f3 : (fg_bits)0x3fe6a09e667f3bcd;
+    vmask tiny = v_less(x, v_set(FG_PICK(1.17549435e-38, 2.2250738585072014e-308)));
+    vreal y = v_select(tiny, x * v_set(FG_PICK(33554432.0, 18014398509481984.0)), x);
+    vreal offset = v_select(tiny, v_set(FG_PICK(-25.0, -54.0)), v_zero());
+    vbits bits = v_bits(y) + (one - root);
+    vbits exponent = bits >> FG_MANTISSA;
+    vreal k = v_from_bits(exponent | ((fg_bits)(FG_BIAS + FG_MANTISSA) << FG_MANTISSA));
+    k = k - v_set(FG_COUNTER + FG_BIAS) + offset;
+    vreal f = v_from_bits((bits & (((fg_bits)1 << FG_MANTISSA) - 1)) + root) - v_set(1);
+    vreal s = f / (v_set(2) + f), z = s * s;
+#if FG_REAL_BITS == 32
+    vreal p = v_set(0.24279078841f);
+    p = v_fma(p, z, v_set(0.28498786688f));
+    p = v_fma(p, z, v_set(0.40000972152f));
+    p = v_fma(p, z, v_set(0.66666662693f));
+#else
+    vreal p = v_set(1.479819860511658591e-01);
+    p = v_fma(p, z, v_set(1.531383769920937332e-01));
+    p = v_fma(p, z, v_set(1.818357216161805012e-01));
+    p = v_fma(p, z, v_set(2.222219843214978396e-01));
+    p = v_fma(p, z, v_set(2.857142874366239149e-01));
+    p = v_fma(p, z, v_set(3.999999999940941908e-01));
+    p = v_fma(p, z, v_set(6.666666666666735130e-01));
+#endif
+    vreal half_square = v_set(FG_PICK(0.5, 0.5)) * f * f;
+    vreal low = v_fma(s, v_fma(z, p, half_square),
+                      k * v_set(FG_PICK(9.0580006145e-06, 1.90821492927058770002e-10)));
+    vreal y_log = v_fma(k, v_set(FG_PICK(6.9313812256e-01, 6.93147180369123816490e-01)),
+                        f - (half_square - low));
+    y_log = v_select(v_less(x, v_set((real)INFINITY)), y_log, x);
+    vreal outside = v_select(v_equal(x, v_zero()), v_set(-(real)INFINITY), v_set((real)NAN));
+    return v_select(v_less(v_zero(), x), y_log, outside);
+}
+
+/* ------------------------------------------------------------------------ matrix products --- */
+
+/* Rows and vectors of a register tile: its sums, a row of B and one element of A fit the file. */
+#if defined(FG_AVX512)
+#define FG_TILE_ROWS 8
+#elif defined(FG_AVX2) || defined(__aarch64__)
+#define FG_TILE_ROWS 6
+#else
+#define FG_TILE_ROWS 4
+#endif
+#define FG_TILE_VECTORS 2
+
+/* What is done to a tile beside the product. */
+typedef struct {
+    const real *bias; /* added to every row, or NULL */
+    const real *mask; /* C is zeroed where this is not positive, or NULL */
+    ptrdiff_t ldmask;
+    int accumulate;   /* start from what C holds */
+    int relu;         /* max(C, 0) at the end */
+} fg_epilogue;
+
+/* One tile of C in registers.  `rows`, `vectors` and `partial` are constants where this is inlined;
+ * `tail` is the width of the last vector.  Every element is summed from its start (bias, C or 0)
+ * in the order of p, so its bits depend neither on the tile nor on the cache block it fell in. */
+FG_INLINE void fg_tile(const int rows, const int vectors, const int partial, int tail, ptrdiff_t k,
+                       const real *a, ptrdiff_t a_row, ptrdiff_t a_col, const real *b,
+                       ptrdiff_t ldb, real *c, ptrdiff_t ldc, const real *bias, const real *mask,
+                       ptrdiff_t ldmask, int accumulate, int relu) {
+#define FG_LOAD(from, v) \
+    (partial && (v) == vectors - 1 ? v_load_part((from) + (v) * VW, tail) : v_load((from) + (v) * VW))
+    vreal sum[FG_TILE_ROWS][FG_TILE_VECTORS];
+    FG_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        vreal start = bias ? FG_LOAD(bias, v) : v_zero();
+        FG_UNROLL
+        for (int i = 0; i < rows; i++) sum[i][v] = start;
+    }
+    if (accumulate) {
+        FG_UNROLL
+        for (int i = 0; i < rows; i++) {
+            FG_UNROLL
+            for (int v = 0; v < vectors; v++) sum[i][v] += FG_LOAD(c + i * ldc, v);
+        }
+    }
+    for (ptrdiff_t p = 0; p < k; p++) {
+        vreal row[FG_TILE_VECTORS];
+        FG_UNROLL
+        for (int v = 0; v < vectors; v++) row[v] = FG_LOAD(b, v);
+        FG_UNROLL
+        for (int i = 0; i < rows; i++) {
+            vreal x = v_set(a[i * a_row]);
+            FG_UNROLL
+            for (int v = 0; v < vectors; v++) sum[i][v] = v_fma(x, row[v], sum[i][v]);
+        }
+        a += a_col;
+        b += ldb;
+    }
+    FG_UNROLL
+    for (int i = 0; i < rows; i++) {
+        FG_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            vreal x = sum[i][v];
+            if (relu) x = v_relu(x);
+            if (mask) x = v_positive(FG_LOAD(mask + i * ldmask, v), x);
+            if (partial && v == vectors - 1) {
+                v_store_part(c + i * ldc + v * VW, x, tail);
+            } else {
+                v_store(c + i * ldc + v * VW, x);
+            }
+        }
+    }
+#undef FG_LOAD
+}
+
+/* A panel of C: all m rows, `vectors` wide.  The rows are split evenly over the tiles: a last tile
+ * of one row would wait for its own additions. */
+FG_INLINE void fg_panel(const int vectors, const int partial, int tail, ptrdiff_t m, ptrdiff_t k,
+                        const real *a, ptrdiff_t a_row, ptrdiff_t a_col, const real *b,
+                        ptrdiff_t ldb, real *c, ptrdiff_t ldc, const fg_epilogue *end) {
+    const real *mask = end->mask;
+    ptrdiff_t tiles = (m + FG_TILE_ROWS - 1) / FG_TILE_ROWS;
+    while (tiles > 0) {
+        ptrdiff_t rows = m / tiles;
+#define FG_CASE(count)                                                                         \
+    case count:                                                                                \
+        fg_tile(count, vectors, partial, tail, k, a, a_row, a_col, b, ldb, c, ldc, end->bias,  \
+                mask, end->ldmask, end->accumulate, end->relu);                                \
+        break;
+        switch (rows) {
+            FG_CASE(1)
+            FG_CASE(2)
+            FG_CASE(3)
+            FG_CASE(4)
+#if FG_TILE_ROWS > 4
+            FG_CASE(5)
+            FG_CASE(6)
+#endif
+#if FG_TILE_ROWS > 6
+            FG_CASE(7)
+            FG_CASE(8)
+#endif
+        }
+#undef FG_CASE
+        a += rows * a_row;
+        c += rows * ldc;
+        if (mask) mask += rows * end->ldmask;
+        m -= rows;
+        tiles -= 1;
+    }
+}
+
+FG_NOINLINE void fg_panel_full(ptrdiff_t m, ptrdiff_t k, const real *a, ptrdiff_t a_row,
+                               ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c,
+                               ptrdiff_t ldc, const fg_epilogue *end) {
+    fg_panel(FG_TILE_VECTORS, 0, VW, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+}
+
+FG_NOINLINE void fg_panel_wide(int tail, ptrdiff_t m, ptrdiff_t k, const real *a, ptrdiff_t a_row,
+                               ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c,
+                               ptrdiff_t ldc, const fg_epilogue *end) {
+    fg_panel(FG_TILE_VECTORS, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+}
+
+FG_NOINLINE void fg_panel_narrow(int tail, ptrdiff_t m, ptrdiff_t k, const real *a,
+                                 ptrdiff_t a_row, ptrdiff_t a_col, const real *b, ptrdiff_t ldb,
+                                 real *c, ptrdiff_t ldc, const fg_epilogue *end) {
+    fg_panel(1, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+}
+
+FG_NOINLINE void fg_product(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a, ptrdiff_t a_row,
+                            ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c, ptrdiff_t ldc,
+                            fg_epilogue end) {
+    const ptrdiff_t width = FG_TILE_VECTORS * VW;
+    for (ptrdiff_t j = 0; j < n; j += width) {
+        ptrdiff_t left = n - j;
+        if (left >= width) {
+            fg_panel_full(m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, &end);
+        } else if (left > VW) {
+            fg_panel_wide((int)(left - VW), m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, &end);
+        } else {
+            fg_panel_narrow((int)left, m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, &end);
+        }
+        if (end.bias) end.bias += width;
+        if (end.mask) end.mask += width;
+    }
+}
+
+/* C[i,j] (+)= sum_p A[i*a_row + p*a_col] * B[p*ldb + j] (+ bias[j]), then max(., 0) if `relu`;
+ * i < m, j < n, p < k.  A's strides make it X (k, 1) or X transposed (1, ldx). */
+static inline void gemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a, ptrdiff_t a_row,
+                        ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c, ptrdiff_t ldc,
+                        const real *bias, int accumulate, int relu) {
+    fg_epilogue end = {bias, NULL, 0, accumulate, relu};
+    fg_product(m, n, k, a, a_row, a_col, b, ldb, c, ldc, end);
+}
+
+/* The product where mask[i*ldmask + j] > 0 and 0 elsewhere: a gradient through a ReLU. */
+static inline void gemm_positive(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a,
+                                 ptrdiff_t a_row, ptrdiff_t a_col, const real *b, ptrdiff_t ldb,
+                                 real *c, ptrdiff_t ldc, const real *mask, ptrdiff_t ldmask) {
+    fg_epilogue end = {NULL, mask, ldmask, 0, 0};
+    fg_product(m, n, k, a, a_row, a_col, b, ldb, c, ldc, end);
+}
+
+/* y[i] = sum_p a[i*k + p] * w[p] + bias: a product of width one.  The horizontal sums of VW rows
+ * share their shuffles. */
+FG_NOINLINE void gemv(ptrdiff_t m, ptrdiff_t k, const real *a, const real *w, real bias, real *y) {
+    for (ptrdiff_t i = 0; i < m; i += VW) {
+        const int rows = m - i < VW ? (int)(m - i) : VW;
+        vreal sum[VW] = {0};
+        for (int r = 0; r < rows; r++) {
+            const real *x = a + (i + r) * k;
+            vreal even = v_zero(), odd = v_zero();
+            ptrdiff_t p = 0;
+            for (; p + 2 * VW <= k; p += 2 * VW) {
+                even = v_fma(v_load(x + p), v_load(w + p), even);
+                odd = v_fma(v_load(x + p + VW), v_load(w + p + VW), odd);
+            }
+            if (p + VW <= k) {
+                even = v_fma(v_load(x + p), v_load(w + p), even);
+                p += VW;
+            }
+            if (p < k) {
+                const int tail = (int)(k - p);
+                odd = v_fma(v_load_part(x + p, tail), v_load_part(w + p, tail), odd);
+            }
+            sum[r] = even + odd;
+        }
+        v_store_part(y + i, v_sum_rows(sum) + v_set(bias), rows);
+    }
+}
+
+/* dw[j] (+)= sum_i dy[i] * a[i*k + j]: four rows at a time, each with its own sums. */
+FG_NOINLINE void gemv_t(ptrdiff_t m, ptrdiff_t k, const real *a, const real *dy, real *dw,
+                        int accumulate) {
+    for (ptrdiff_t j = 0; j < k; j += VW) {
+        const int tail = k - j < VW ? (int)(k - j) : VW;
+        vreal sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+        const real *x = a + j;
+        ptrdiff_t i = 0;
+        for (; i + 4 <= m; i += 4, x += 4 * k) {
+            FG_UNROLL
+            for (int r = 0; r < 4; r++) {
+                vreal row = tail == VW ? v_load(x + r * k) : v_load_part(x + r * k, tail);
+                sum[r] = v_fma(v_set(dy[i + r]), row, sum[r]);
+            }
+        }
+        for (; i < m; i++, x += k) sum[0] = v_fma(v_set(dy[i]), v_load_part(x, tail), sum[0]);
+        vreal total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        if (accumulate) total += v_load_part(dw + j, tail);
+        v_store_part(dw + j, total, tail);
+    }
+}
+
+/* out[c*rows + r] = a[r*cols + c], a VW x VW block in registers at a time.  Zipping the first half
+ * of the rows with the second, log2(VW) times, is a transposition. */
+FG_NOINLINE void transpose(ptrdiff_t rows, ptrdiff_t cols, const real *a, real *out) {
+    for (ptrdiff_t r = 0; r < rows; r += VW) {
+        const int height = rows - r < VW ? (int)(rows - r) : VW;
+        for (ptrdiff_t c = 0; c < cols; c += VW) {
+            const int width = cols - c < VW ? (int)(cols - c) : VW;
+            vreal block[VW];
+            for (int i = 0; i < VW; i++) {
+                block[i] = i < height ? v_load_part(a + (r + i) * cols + c, width) : v_zero();
+            }
+#if !defined(FG_SCALAR)
+            FG_UNROLL
+            for (int step = 1; step < VW; step *= 2) {
+                vreal zipped[VW];
+                FG_UNROLL
+                for (int i = 0; i < VW / 2; i++) {
+                    zipped[2 * i] = FG_SHUFFLE(block[i], block[i + VW / 2], FG_ZIP_LOW);
+                    zipped[2 * i + 1] = FG_SHUFFLE(block[i], block[i + VW / 2], FG_ZIP_HIGH);
+                }
+                memcpy(block, zipped, sizeof block);
+            }
+#endif
+            for (int i = 0; i < width; i++) v_store_part(out + (c + i) * rows + r, block[i], height);
+        }
+    }
+}
+
+/* The peak of this core for this instruction set and dtype, measured: multiply-adds in registers
+ * alone, for about `seconds`, in GFLOP/s. */
+FG_NOINLINE double fma_peak_gflops(double seconds) {
+    enum { CHAINS = 12, ROUNDS = 100000 };
+    vreal sum[CHAINS];
+    const vreal x = v_set(FG_PICK(0.999, 0.999)), y = v_set(FG_PICK(0.001, 0.001));
+    const clock_t start = clock();
+    double spent, rounds = 0;
+    for (int i = 0; i < CHAINS; i++) sum[i] = v_set((real)i);
+    do {
+        for (int round = 0; round < ROUNDS; round++) {
+            FG_UNROLL
+            for (int i = 0; i < CHAINS; i++) sum[i] = v_fma(sum[i], x, y);
+        }
+        rounds += ROUNDS;
+        spent = (double)(clock() - start) / CLOCKS_PER_SEC;
+    } while (spent < seconds);
+    real total = 0;
+    for (int i = 0; i < CHAINS; i++) total += v_sum(sum[i]);
+    volatile real sink = total; /* keeps the work from being optimised away */
+    (void)sink;
+    return rounds * CHAINS * VW * 2.0 / spent * 1e-9;
+}
+
+#endif
