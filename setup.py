@@ -286,6 +286,9 @@ class BuildEngine(build_ext):
             write_if_changed(
                 wrapper,
                 "/* Written by setup.py. */\n"
+                "#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__\n"
+                '#error "fastgraph needs NaN and infinity: compile without -ffast-math"\n'
+                "#endif\n"
                 f"#define FG_REAL_BITS {DTYPES[ext.dtype]}\n"
                 f"#define PyInit__native PyInit_{name}\n"
                 f'#include "{source.relative_to(self.generated).as_posix()}"\n',
