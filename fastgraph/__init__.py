@@ -1,0 +1,62 @@
+"""fastgraph: a computing graph you can see through, at the speed of hand-written C.
+
+Nodes (`Input`, `Parameter`, `Linear`, `Sigmoid`, `MSE`, …) make a `Graph`; it runs forward,
+backward, and trains. This file holds the public names and nothing else.
+"""
+
+from . import datasets, engines, initializers, optimizers
+from .checks import GradientReport, check_gradients
+from .engines import engine, set_engine
+from .errors import (
+    CycleError,
+    DataError,
+    DivergenceError,
+    FastGraphError,
+    GraphError,
+    SettingError,
+    ShapeError,
+)
+from .graph import Graph
+from .layers import Dense
+from .node import Constant, Input, Node, Parameter, Shape
+from .ops import *  # noqa: F403
+from .ops import __all__ as _operations
+from .optimizers import SGD, Adam, AdamW, RMSprop
+from .sort import topological_sort
+from .training import History
+
+__version__ = "0.1.0"
+
+engines.choose_at_import()
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "CycleError",
+    "DataError",
+    "Dense",
+    "DivergenceError",
+    "FastGraphError",
+    "GradientReport",
+    "Graph",
+    "GraphError",
+    "History",
+    "Input",
+    "Node",
+    "Parameter",
+    "RMSprop",
+    "SettingError",
+    "Shape",
+    "ShapeError",
+    "check_gradients",
+    "datasets",
+    "engine",
+    "engines",
+    "initializers",
+    "optimizers",
+    "set_engine",
+    "topological_sort",
+    *_operations,
+]

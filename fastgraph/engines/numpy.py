@@ -1,0 +1,191 @@
+"""The NumPy engine: the reference. It runs each node's own forward and backward, one by one.
+
+It reads like the lesson: forward in topological order, backward in reverse, each node adding its
+contribution to the gradients of its inputs. The native engine promises the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..node import Constant, Input, Node, Parameter
+from ..optimizers import Optimizer, OptimizerState
+from ..program import Program
+from ..randomness import permutation
+from .custom import check_gradients, check_value, read_only
+from .outcome import Failure, Outcome
+
+__all__ = ["Executor", "Trainer"]
+
+
+class Executor:
+    """Runs a program step by step: forward, then backward."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._values: dict[Node, np.ndarray] = {}
+
+    def forward(self, arrays: dict[Input, np.ndarray]) -> dict[Node, np.ndarray]:
+        """The value of every node, by node."""
+        self._values = forward(self.program, arrays, _parameter_values(self.program))
+        return self._values
+
+    def backward(self, output: Node, gradient: np.ndarray) -> tuple[dict, dict]:
+        """Gradients of ``output`` with respect to every node, and contributions by edge."""
+        return backward(self.program, self._values, output, gradient, self.program.differentiable)
+
+    def evaluate(self, arrays: dict[Input, np.ndarray]) -> list[np.ndarray]:
+        """The values of the program's outputs."""
+        values = forward(self.program, arrays, _parameter_values(self.program))
+        return [values[node] for node in self.program.outputs]
+
+
+class Trainer:
+    """Runs epochs of a program over bound data.
+
+    What is committed is one tuple, replaced at the end of a step and never changed: an interrupt
+    or an error at any place leaves the parameters and the state of the last finished step.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        arrays: dict[Input, np.ndarray],
+        *,
+        optimizer: Optimizer,
+        state: OptimizerState,
+        batch_size: int | None,
+        shuffle: bool,
+        seed: int,
+        threads: int = 1,
+    ):
+        self.program = program
+        self.arrays = arrays
+        self.optimizer = optimizer
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rows = _rows(arrays) or 1
+        self.batch_size = min(batch_size or self.rows, self.rows)
+        self._spans = _spans(program)
+        vector = np.concatenate(
+            [np.asarray(p.value, program.dtype).ravel() for p in program.parameters]
+        )
+        self._committed = (vector, list(state.slots), state.powers.copy(), state.steps)
+        self._epochs = state.epochs
+
+    def run(self, epochs: int, interrupted: Callable[[], bool]) -> Outcome:
+        """Train for ``epochs`` more, until a step fails or ``interrupted()`` after a step."""
+        losses: list[float] = []
+        for _ in range(epochs):
+            order = permutation(self.rows, self.seed, self._epochs) if self.shuffle else None
+            total = 0.0
+            for step, start in enumerate(range(0, self.rows, self.batch_size)):
+                stop = min(start + self.batch_size, self.rows)
+                batch = slice(start, stop) if order is None else order[start:stop]
+                loss = self._step(batch)
+                if loss is None:
+                    rows = np.arange(self.rows)[batch]
+                    return Outcome(np.array(losses), Failure(len(losses), step, rows))
+                total += loss * (stop - start)
+                if interrupted():
+                    return Outcome(np.array(losses), interrupted=True)
+            losses.append(total / self.rows)
+            self._epochs += 1
+        return Outcome(np.array(losses))
+
+    def _step(self, batch) -> float | None:
+        """One step on the rows of ``batch``: its loss, or None where numbers are not finite."""
+        vector, slots, powers, steps = self._committed
+        parameters = {
+            node: vector[start:stop].reshape(node.value.shape)
+            for node, (start, stop) in self._spans.items()
+        }
+        arrays = {node: a[batch] if a.ndim else a for node, a in self.arrays.items()}
+        values = forward(self.program, arrays, parameters)
+        (output,) = self.program.outputs
+        loss = float(values[output].reshape(()))
+        if not np.isfinite(loss):
+            return None
+        one = np.ones(values[output].shape, self.program.dtype)
+        gradients, _ = backward(self.program, values, output, one, self.program.trained)
+        gradient = np.concatenate([gradients[node].ravel() for node in self.program.parameters])
+        if not np.isfinite(gradient).all():
+            return None
+        powers = self.optimizer.advance(powers)
+        with np.errstate(all="ignore"):
+            vector, slots = self.optimizer.update(vector, gradient, slots, powers)
+        self._committed = (vector, slots, powers, steps + 1)
+        return loss
+
+    def finish(self) -> OptimizerState:
+        """Write the committed parameters back to their nodes; the state to go on from."""
+        vector, slots, powers, steps = self._committed
+        for node, (start, stop) in self._spans.items():
+            node.value[...] = vector[start:stop].reshape(node.value.shape)
+        return OptimizerState(slots, powers, steps, self._epochs)
+
+
+def _spans(program: Program) -> dict[Parameter, tuple[int, int]]:
+    spans, start = {}, 0
+    for node in program.parameters:
+        spans[node] = (start, start + node.value.size)
+        start += node.value.size
+    return spans
+
+
+def _parameter_values(program: Program) -> dict[Parameter, np.ndarray]:
+    return {node: np.asarray(node.value, program.dtype) for node in program.parameters}
+
+
+def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.ndarray]:
+    values: dict[Node, np.ndarray] = {}
+    with np.errstate(all="ignore"):
+        for node in program.nodes:
+            if isinstance(node, Input):
+                values[node] = arrays[node]
+            elif isinstance(node, Parameter):
+                values[node] = parameters[node]
+            elif isinstance(node, Constant):
+                values[node] = np.asarray(node.constant, program.dtype)
+            else:
+                given = _given(node, values)
+                values[node] = np.asarray(node.forward(*given), program.dtype)
+                if node.kernel is None:
+                    check_value(node, values[node].shape, program.shapes[node], _rows(arrays))
+    return values
+
+
+def backward(
+    program: Program, values: dict, output: Node, gradient: np.ndarray, wanted: frozenset
+) -> tuple[dict[Node, np.ndarray], dict[Node, dict[Node, np.ndarray]]]:
+    gradients = {node: np.zeros(values[node].shape, program.dtype) for node in wanted}
+    contributions: dict[Node, dict[Node, np.ndarray]] = {node: {} for node in program.nodes}
+    gradients[output] = np.asarray(gradient, program.dtype)
+    reached = {output}
+    with np.errstate(all="ignore"):
+        for node in reversed(program.nodes):
+            if node not in reached or not any(item in wanted for item in node.inputs):
+                continue
+            parts = node.backward(gradients[node], *_given(node, values))
+            if node.kernel is None:
+                parts = check_gradients(node, parts, [values[i].shape for i in node.inputs])
+            for item, part in zip(node.inputs, parts, strict=True):
+                if item not in wanted or part is None:
+                    continue
+                part = np.asarray(part, program.dtype)
+                gradients[item] = gradients[item] + part
+                known = contributions[node].get(item)
+                contributions[node][item] = part if known is None else known + part
+                reached.add(item)
+    return gradients, contributions
+
+
+def _given(node: Node, values: dict) -> list[np.ndarray]:
+    given = [values[item] for item in node.inputs]
+    return [read_only(array) for array in given] if node.kernel is None else given
+
+
+def _rows(arrays: dict) -> int | None:
+    return next((array.shape[0] for array in arrays.values() if array.ndim), None)

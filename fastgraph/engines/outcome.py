@@ -1,0 +1,32 @@
+"""What a stretch of training came to: the same words for both engines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Failure", "Outcome"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A step whose loss or gradients were not finite; it changed nothing.
+
+    Attributes:
+        epoch, step: counted from 0 within this stretch.
+        rows: the indices of its batch.
+    """
+
+    epoch: int
+    step: int
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The mean loss of each finished epoch, and why the stretch ended early, if it did."""
+
+    losses: np.ndarray
+    failure: Failure | None = None
+    interrupted: bool = False

@@ -1,0 +1,438 @@
+"""Graph: what users hold. It sorts the nodes, binds what is fed, and hands both to an engine."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import engines
+from .errors import DataError, GraphError, SettingError, ShapeError, unknown
+from .feeds import bind
+from .node import Constant, Input, Node, Parameter, Shape
+from .optimizers import Optimizer
+from .program import Program, infer_shapes
+from .sort import topological_sort
+from .training import History, train, whole_number
+
+__all__ = ["Graph", "Summary"]
+
+_DTYPES = ("float64", "float32")
+
+
+class Graph:
+    """A computing graph: its nodes in topological order, ready to run forward, backward, and fit.
+
+    Parameters:
+        *outputs: the nodes to compute, as the loss; the graph is all that they need.
+        dtype: ``"float64"`` (default) or ``"float32"``, of all values and gradients; parameters
+            are cast to it.
+
+    Attributes:
+        nodes: tuple of all nodes, each after its inputs.
+        outputs, inputs: tuples of nodes.
+        parameters: ``{name: Parameter}`` in sorted order.
+        dtype: numpy dtype.
+
+    Raises:
+        CycleError, GraphError, ShapeError, SettingError: before anything runs.
+
+    Example:
+        >>> import numpy as np, fastgraph as fg
+        >>> x, y = fg.Input("x"), fg.Input("y")
+        >>> k, b = fg.Parameter(0.0, "k"), fg.Parameter(0.0, "b")
+        >>> graph = fg.Graph(fg.MSE(y, k * x + b))
+        >>> history = graph.fit({x: [0, 1, 2], y: [1, 3, 5]}, optimizer=fg.SGD(0.1), epochs=500)
+        >>> round(float(k.value), 3), round(float(b.value), 3)
+        (2.0, 1.0)
+    """
+
+    def __init__(self, *outputs: Node | Iterable[Node], dtype: Any = "float64"):
+        if len(outputs) == 1 and not isinstance(outputs[0], Node):
+            outputs = tuple(outputs[0]) if isinstance(outputs[0], Iterable) else outputs
+        if not outputs:
+            raise GraphError("Graph needs at least one output node, as Graph(loss)")
+        self.nodes: tuple[Node, ...] = tuple(topological_sort(outputs))
+        self.outputs: tuple[Node, ...] = tuple(outputs)
+        self.dtype = _dtype(dtype)
+        self.inputs: tuple[Input, ...] = tuple(n for n in self.nodes if isinstance(n, Input))
+        self._members = frozenset(self.nodes)
+        self._labels = _labels(self.nodes)
+        self.parameters: dict[str, Parameter] = {
+            self._labels[n]: n for n in self.nodes if isinstance(n, Parameter)
+        }
+        self._executors: dict[tuple, Any] = {}
+        self._programs: dict[tuple, Program] = {}
+        self._inputs_by_target: dict[tuple, tuple[Input, ...]] = {}
+        self._ran: Any = None  # the executor of the last forward, for backward
+        self._lock = threading.Lock()
+        infer_shapes(self.nodes)  # what declared shapes can tell, they tell now
+        self._cast()
+
+    # Looking at it ---------------------------------------------------------------------------
+
+    def label(self, node: Node) -> str:
+        """The node's name, or the one the graph made up for it, as ``"linear_2"``."""
+        self._check_member(node)
+        return self._labels[node]
+
+    def node(self, name: str) -> Node:
+        """The node called ``name`` (its own name or its label)."""
+        for node, label in self._labels.items():
+            if label == name:
+                return node
+        raise GraphError(unknown("node", name, self._labels.values()))
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._members
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(self._labels[node] for node in self.outputs)
+        return (
+            f"<Graph {outputs}: {len(self.nodes)} nodes, {self.parameter_count} parameters, "
+            f"{self.dtype}>"
+        )
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of trained numbers."""
+        return sum(node.value.size for node in self.parameters.values())
+
+    def summary(self) -> Summary:
+        """A table of the sorted nodes: name, kind, shape, parameters, and what runs each.
+
+        It is a string: ``print(graph.summary())``; in a notebook it shows itself.
+        """
+        shapes = infer_shapes(self.nodes)
+        for program in self._programs.values():
+            for node, shape in program.shapes.items():
+                shapes[node] = Shape("n", shape.features) if shape.batched else shape
+        rows = []
+        for node in self.nodes:
+            shape = "?" if shapes[node] is None else str(shapes[node])
+            count = f"{node.value.size:,}" if isinstance(node, Parameter) else ""
+            reads = ", ".join(self._labels[item] for item in node.inputs)
+            rows.append((self._labels[node], node.kind, shape, count, reads, _runner(node)))
+        return Summary(rows, f"{self!r}"[1:-1])
+
+    def to_dot(self) -> str:
+        """The graph in the DOT language, for Graphviz."""
+        number = {node: f"n{i}" for i, node in enumerate(self.nodes)}
+        lines = ["digraph fastgraph {", "  rankdir=LR;"]
+        for node in self.nodes:
+            label = self._labels[node].replace("\\", "\\\\").replace('"', '\\"')
+            shape = "box" if node.inputs else "ellipse"
+            lines.append(f'  {number[node]} [label="{label}\\n{node.kind}", shape={shape}];')
+        lines += [
+            f"  {number[item]} -> {number[node]};" for node in self.nodes for item in node.inputs
+        ]
+        return "\n".join([*lines, "}"])
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    # Running it ------------------------------------------------------------------------------
+
+    def forward(self, feeds: Mapping[Any, Any]) -> Any:
+        """Run every node in order; each keeps its ``value``.
+
+        Parameters:
+            feeds: ``{input: array}``, the input itself or its name; rows first, the same number
+                in all.
+
+        Returns:
+            The output's value; a tuple of them where the graph has several outputs.
+
+        Raises:
+            DataError, ShapeError: what is fed does not fit; nothing has run then.
+        """
+        with self._running():
+            arrays = bind(self.inputs, feeds, self.dtype)
+            executor = self._executor(self.outputs, arrays)
+            self._clear()
+            values = executor.forward(arrays)
+            for node in self.nodes:
+                if not isinstance(node, Parameter):
+                    node.value = values[node]
+            self._ran = executor
+        found = tuple(node.value for node in self.outputs)
+        return found[0] if len(found) == 1 else found
+
+    def backward(self, gradient: Any = None, output: Node | None = None) -> None:
+        """Run back from the output; each node keeps its ``gradient`` and ``gradients``.
+
+        Parameters:
+            gradient: of what is wanted with respect to the output, of the output's shape; left
+                out it is 1 in every element, the gradient of the output's sum.
+            output: which output to start from, where the graph has several.
+
+        Raises:
+            GraphError: ``forward`` has not run, or there are several outputs and none is named.
+            ShapeError: ``gradient`` does not have the output's shape.
+        """
+        with self._running():
+            if self._ran is None:
+                raise GraphError("backward needs values: call graph.forward(feeds) first")
+            output = self._one_output(output)
+            shape = output.value.shape
+            if gradient is None:
+                gradient = np.ones(shape, self.dtype)
+            else:
+                gradient = np.asarray(gradient)
+                if gradient.dtype.kind not in "fiub":
+                    raise DataError(f"gradient: expected numbers, got dtype {gradient.dtype}")
+                if gradient.shape != shape:
+                    raise ShapeError(
+                        f"gradient: {output} has shape {shape}, the gradient {gradient.shape}; "
+                        "they must be equal"
+                    )
+            gradients, contributions = self._ran.backward(output, gradient)
+            for node in self.nodes:
+                node.gradient = gradients.get(node)
+                node.gradients = contributions.get(node, {})
+
+    def evaluate(self, node: Any, feeds: Mapping[Any, Any]) -> Any:
+        """The value of ``node`` for what is fed, running only what it needs; nothing is kept.
+
+        Parameters:
+            node: a node of the graph or its name; or several, which gives a list.
+            feeds: as in `forward`; inputs that the node does not need may be left out.
+        """
+        several = isinstance(node, (list, tuple))
+        nodes = tuple(self._resolve(item) for item in (node if several else (node,)))
+        with self._running():
+            inputs = self._inputs_of(nodes)
+            arrays = bind(inputs, feeds, self.dtype, self.inputs)
+            values = self._executor(nodes, arrays).evaluate(arrays)
+        return list(values) if several else values[0]
+
+    def fit(
+        self,
+        feeds: Mapping[Any, Any],
+        *,
+        optimizer: Optimizer,
+        epochs: int,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        output: Node | None = None,
+        threads: int = 1,
+        progress: bool = False,
+    ) -> History:
+        """Train the parameters to make the output, a scalar loss, small.
+
+        Parameters:
+            feeds: as in `forward`, all rows to train on.
+            optimizer: as ``SGD(1e-2)`` or ``Adam()``; it keeps its state between calls, so that
+                two runs of 50 epochs are one of 100.
+            epochs: passes over all rows, 1 or more.
+            batch_size: rows a step, 1 or more; None is the full batch. A short last batch is
+                used.
+            shuffle: a new order of the rows every epoch, from ``seed`` and the epoch's number.
+            seed: 0 or more; the same seed gives the same bits.
+            output: which scalar to minimise, where the graph has several outputs.
+            threads: 1 or more; the bits do not depend on it.
+            progress: show a bar (needs tqdm, extra ``progress``).
+
+        Returns:
+            `History`, with ``history.loss`` of shape (epochs,).
+
+        Raises:
+            SettingError, DataError, ShapeError, GraphError: before any parameter changes.
+            DivergenceError: a step met NaN or infinity; the parameters of the last finite step
+                are kept.
+            KeyboardInterrupt: Ctrl-C; the same holds.
+        """
+        with self._running():
+            if not isinstance(optimizer, Optimizer):
+                hint = "; make one, as SGD(1e-2)" if isinstance(optimizer, type) else ""
+                raise SettingError(
+                    f"optimizer: expected an Optimizer, got {optimizer!r}{hint}"
+                )
+            optimizer.check()
+            epochs = whole_number("epochs", epochs, 1)
+            threads = whole_number("threads", threads, 1)
+            seed = whole_number("seed", seed, 0)
+            if batch_size is not None:
+                batch_size = whole_number("batch_size", batch_size, 1)
+            for name, flag in (("shuffle", shuffle), ("progress", progress)):
+                if not isinstance(flag, (bool, np.bool_)):
+                    raise SettingError(f"{name} must be True or False, got {flag!r}")
+            loss = self._one_output(output)
+            arrays = bind(self._inputs_of((loss,)), feeds, self.dtype, self.inputs)
+            program = self._program((loss,), arrays)
+            if program.shapes[loss].axes != ():
+                raise ShapeError(
+                    f"{loss}: fit minimises a scalar, got shape {program.shapes[loss]}; "
+                    "end the graph in a loss, as MSE(y, prediction), or in Mean or Sum"
+                )
+            if not program.parameters:
+                raise GraphError(f"{loss}: nothing to train, the graph has no Parameter")
+            self._clear()
+            return train(
+                self,
+                program,
+                arrays,
+                optimizer=optimizer,
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffle=bool(shuffle),
+                seed=seed,
+                threads=threads,
+                progress=bool(progress),
+            )
+
+    # Inside ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise GraphError(
+                "this graph is running already (in another thread, or further up this one, in a "
+                "node of your own); one graph runs one thing at a time"
+            )
+        try:
+            self._cast()
+            yield
+        finally:
+            self._lock.release()
+
+    def _cast(self) -> None:
+        for node in self.parameters.values():
+            node._cast(self.dtype)
+
+    def _clear(self) -> None:
+        """Forget values and gradients of an earlier run, so that nothing stale can be read."""
+        self._ran = None
+        for node in self.nodes:
+            if not isinstance(node, Parameter):
+                node.value = None
+            node.gradient = None
+            node.gradients = {}
+
+    def _check_member(self, node: Any) -> None:
+        if not isinstance(node, Node):
+            raise GraphError(f"expected a node or its name, got {type(node).__name__} ({node!r})")
+        if node not in self._members:
+            raise GraphError(f"{node} is not in this graph; its outputs do not need it")
+
+    def _resolve(self, node: Any) -> Node:
+        if isinstance(node, str):
+            return self.node(node)
+        self._check_member(node)
+        return node
+
+    def _one_output(self, output: Node | None) -> Node:
+        if output is not None:
+            output = self._resolve(output)
+            if output not in self.outputs:
+                raise GraphError(f"{output} is not an output of this graph")
+            return output
+        if len(self.outputs) > 1:
+            names = ", ".join(self._labels[node] for node in self.outputs)
+            raise GraphError(
+                f"the graph has several outputs ({names}); name one with output=, or add the "
+                "losses to one node"
+            )
+        return self.outputs[0]
+
+    def _inputs_of(self, nodes: tuple[Node, ...]) -> tuple[Input, ...]:
+        if nodes not in self._inputs_by_target:
+            needed = topological_sort(nodes)
+            found = tuple(node for node in needed if isinstance(node, Input))
+            self._inputs_by_target[nodes] = found
+        return self._inputs_by_target[nodes]
+
+    def _program(self, outputs: tuple[Node, ...], arrays: dict) -> Program:
+        key = (outputs, tuple(a.shape[1:] if a.ndim else None for a in arrays.values()))
+        if key not in self._programs:
+            self._programs[key] = Program.build(self.nodes, outputs, self.dtype, arrays)
+        return self._programs[key]
+
+    def _executor(self, outputs: tuple[Node, ...], arrays: dict) -> Any:
+        program = self._program(outputs, arrays)
+        key = (engines.engine(), program)
+        if key not in self._executors:
+            self._executors[key] = engines.current().Executor(program)
+        return self._executors[key]
+
+
+class Summary(str):
+    """The table ``graph.summary()`` gives: a string that prints and shows itself as a table."""
+
+    _HEAD = ("node", "kind", "shape", "parameters", "reads", "runs")
+
+    def __new__(cls, rows: list[tuple[str, ...]], title: str) -> Summary:
+        table = [cls._HEAD, *rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(cls._HEAD))]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if i == 3 else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in table
+        ]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        text = super().__new__(cls, "\n".join([title, *lines]))
+        text._rows, text._title = rows, title
+        return text
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        def line(tag: str, row: tuple[str, ...]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+
+        body = "".join(line("td", row) for row in self._rows)
+        head = line("th", self._HEAD)
+        return f"<table><caption>{html.escape(self._title)}</caption>{head}{body}</table>"
+
+
+def _runner(node: Node) -> str:
+    if not node.inputs and isinstance(node, (Input, Parameter, Constant)):
+        return "data"
+    if node.kernel is None:
+        return "python"
+    return engines.engine()
+
+
+def _dtype(dtype: Any) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in _DTYPES:
+        raise SettingError(unknown("dtype", dtype, _DTYPES))
+    return np.dtype(found.name)
+
+
+def _labels(nodes: tuple[Node, ...]) -> dict[Node, str]:
+    """A label for every node, unique: its own name, or its kind and a number."""
+    taken: dict[str, Node] = {}
+    for node in nodes:
+        if node.name is None:
+            continue
+        other = taken.setdefault(node.name, node)
+        if other is not node:
+            raise GraphError(
+                f"two nodes are called {node.name!r}: {other.kind} and {node.kind}; "
+                "give each its own name"
+            )
+    labels: dict[Node, str] = {}
+    counts: dict[str, int] = {}
+    for node in nodes:
+        label = node.name
+        while label is None or (node.name is None and label in taken):
+            kind = node.kind.lower()
+            counts[kind] = counts.get(kind, 0) + 1
+            label = f"{kind}_{counts[kind]}"
+        labels[node] = label
+    return labels
