@@ -48,6 +48,11 @@
 #else
 #define FG_UNROLL
 #endif
+#if defined(__GNUC__)
+#define FG_OPAQUE(x) __asm__("" : "+r"(x))
+#else
+#define FG_OPAQUE(x)
+#endif
 #if defined(_MSC_VER)
 #define FG_RESTRICT __restrict
 #else
@@ -98,10 +103,16 @@ typedef fg_bits vbits __attribute__((vector_size(FG_VECTOR_BYTES)));
 #if defined(FG_AVX512) && FG_REAL_BITS == 32
 typedef __mmask16 vmask;
 #define FG_MM(name) _mm512_##name##_ps
+#define FG_MM256(name) _mm256_##name##_ps
+#define FG_NARROW(x) _mm512_castps512_ps256(x)
+#define FG_WIDEN(x) _mm512_castps256_ps512(x)
 #define FG_COMPARE(x, y, how, op) _mm512_cmp_ps_mask(x, y, how)
 #elif defined(FG_AVX512)
 typedef __mmask8 vmask;
 #define FG_MM(name) _mm512_##name##_pd
+#define FG_MM256(name) _mm256_##name##_pd
+#define FG_NARROW(x) _mm512_castpd512_pd256(x)
+#define FG_WIDEN(x) _mm512_castpd256_pd512(x)
 #define FG_COMPARE(x, y, how, op) _mm512_cmp_pd_mask(x, y, how)
 #elif defined(FG_SCALAR)
 typedef int vmask;
@@ -420,7 +431,8 @@ FG_INLINE vreal v_sigmoid(vreal x) {
     vreal q = v_exp_parts(-x, &n, &n_bits);
     vbits half = v_half(n);
     vreal s = v_power_of_two(-half), t = v_power_of_two(n_bits - half);
-    return s / v_fma(t, q, s + t);
+    vreal sum = s + t, lost = s - (sum - t); /* what a large t pushed out of the sum (Dekker) */
+    return s / (sum + v_fma(t, q, lost));
 }
 
 /* x + x^3 P(x^2) / Q(x^2) near zero and 1 - 2 / (1 + e^2|x|) elsewhere, with one division. */
@@ -487,15 +499,36 @@ FG_INLINE vreal v_log(vreal x) {
 
 /* ------------------------------------------------------------------------ matrix products --- */
 
+/* The same as v_fma and v_load_part where at most half of a vector is wanted.  A core that splits
+ * 512-bit operations in two (AMD Zen 4) is spared the empty half; narrow products are common. */
+FG_INLINE vreal v_fma_low(vreal a, vreal b, vreal c) {
+#if defined(FG_AVX512)
+    return FG_WIDEN(FG_MM256(fmadd)(FG_NARROW(a), FG_NARROW(b), FG_NARROW(c)));
+#else
+    return v_fma(a, b, c);
+#endif
+}
+FG_INLINE vreal v_load_low(const real *from, int count) {
+#if defined(FG_AVX512)
+    return FG_WIDEN(FG_MM256(maskz_loadu)((__mmask8)v_first(count), from));
+#else
+    return v_load_part(from, count);
+#endif
+}
+
 /* Rows and vectors of a register tile: its sums, a row of B and one element of A fit the file. */
 #if defined(FG_AVX512)
 #define FG_TILE_ROWS 8
+#define FG_HAS_LOW 1
 #elif defined(FG_AVX2) || defined(__aarch64__)
 #define FG_TILE_ROWS 6
 #else
 #define FG_TILE_ROWS 4
 #endif
 #define FG_TILE_VECTORS 2
+#ifndef FG_HAS_LOW
+#define FG_HAS_LOW 0
+#endif
 
 /* What is done to a tile beside the product. */
 typedef struct {
@@ -509,7 +542,7 @@ typedef struct {
 /* One tile of C in registers.  `rows`, `vectors` and `partial` are constants where this is inlined;
  * `tail` is the width of the last vector.  Every element is summed from its start (bias, C or 0)
  * in the order of p, so its bits depend neither on the tile nor on the cache block it fell in. */
-FG_INLINE void fg_tile(const int rows, const int vectors, const int partial, int tail, ptrdiff_t k,
+FG_INLINE void fg_tile(const int rows, const int vectors, const int partial, const int low, int tail, ptrdiff_t k,
                        const real *a, ptrdiff_t a_row, ptrdiff_t a_col, const real *b,
                        ptrdiff_t ldb, real *c, ptrdiff_t ldc, const real *bias, const real *mask,
                        ptrdiff_t ldmask, int accumulate, int relu) {
@@ -532,45 +565,65 @@ FG_INLINE void fg_tile(const int rows, const int vectors, const int partial, int
     for (ptrdiff_t p = 0; p < k; p++) {
         vreal row[FG_TILE_VECTORS];
         FG_UNROLL
-        for (int v = 0; v < vectors; v++) row[v] = FG_LOAD(b, v);
+        for (int v = 0; v < vectors; v++) {
+            row[v] = low && v == vectors - 1 ? v_load_low(b + v * VW, tail) : FG_LOAD(b, v);
+        }
         FG_UNROLL
         for (int i = 0; i < rows; i++) {
             vreal x = v_set(a[i * a_row]);
             FG_UNROLL
-            for (int v = 0; v < vectors; v++) sum[i][v] = v_fma(x, row[v], sum[i][v]);
+            for (int v = 0; v < vectors; v++) {
+                sum[i][v] = low && v == vectors - 1 ? v_fma_low(x, row[v], sum[i][v])
+                                                    : v_fma(x, row[v], sum[i][v]);
+            }
         }
         a += a_col;
         b += ldb;
     }
+    if (relu) {
+        FG_UNROLL
+        for (int i = 0; i < rows; i++) {
+            FG_UNROLL
+            for (int v = 0; v < vectors; v++) sum[i][v] = v_relu(sum[i][v]);
+        }
+    }
+    if (mask) {
+        FG_UNROLL
+        for (int i = 0; i < rows; i++) {
+            FG_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                sum[i][v] = v_positive(FG_LOAD(mask + i * ldmask, v), sum[i][v]);
+            }
+        }
+    }
+    FG_OPAQUE(ldc); /* or GCC keeps every row's address, and spills it around the loop */
     FG_UNROLL
     for (int i = 0; i < rows; i++) {
         FG_UNROLL
         for (int v = 0; v < vectors; v++) {
-            vreal x = sum[i][v];
-            if (relu) x = v_relu(x);
-            if (mask) x = v_positive(FG_LOAD(mask + i * ldmask, v), x);
             if (partial && v == vectors - 1) {
-                v_store_part(c + i * ldc + v * VW, x, tail);
+                v_store_part(c + v * VW, sum[i][v], tail);
             } else {
-                v_store(c + i * ldc + v * VW, x);
+                v_store(c + v * VW, sum[i][v]);
             }
         }
+        c += ldc;
     }
 #undef FG_LOAD
 }
 
-/* A panel of C: all m rows, `vectors` wide.  The rows are split evenly over the tiles: a last tile
- * of one row would wait for its own additions. */
-FG_INLINE void fg_panel(const int vectors, const int partial, int tail, ptrdiff_t m, ptrdiff_t k,
+/* A panel of C: all m rows, `vectors` wide.  The last two tiles share their rows evenly: a tile of
+ * one row would wait for its own additions. */
+FG_INLINE void fg_panel(const int vectors, const int partial, const int low, int tail, ptrdiff_t m, ptrdiff_t k,
                         const real *a, ptrdiff_t a_row, ptrdiff_t a_col, const real *b,
                         ptrdiff_t ldb, real *c, ptrdiff_t ldc, const fg_epilogue *end) {
     const real *mask = end->mask;
-    ptrdiff_t tiles = (m + FG_TILE_ROWS - 1) / FG_TILE_ROWS;
-    while (tiles > 0) {
-        ptrdiff_t rows = m / tiles;
+    while (m > 0) {
+        const ptrdiff_t rows =
+            m >= 2 * FG_TILE_ROWS ? FG_TILE_ROWS : m > FG_TILE_ROWS ? (m + 1) / 2 : m;
 #define FG_CASE(count)                                                                         \
     case count:                                                                                \
-        fg_tile(count, vectors, partial, tail, k, a, a_row, a_col, b, ldb, c, ldc, end->bias,  \
+        fg_tile(count, vectors, partial, low, tail, k, a, a_row, a_col, b, ldb, c, ldc, end->bias,  \
                 mask, end->ldmask, end->accumulate, end->relu);                                \
         break;
         switch (rows) {
@@ -592,26 +645,29 @@ FG_INLINE void fg_panel(const int vectors, const int partial, int tail, ptrdiff_
         c += rows * ldc;
         if (mask) mask += rows * end->ldmask;
         m -= rows;
-        tiles -= 1;
     }
 }
 
 FG_NOINLINE void fg_panel_full(ptrdiff_t m, ptrdiff_t k, const real *a, ptrdiff_t a_row,
                                ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c,
                                ptrdiff_t ldc, const fg_epilogue *end) {
-    fg_panel(FG_TILE_VECTORS, 0, VW, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+    fg_panel(FG_TILE_VECTORS, 0, 0, VW, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
 }
 
 FG_NOINLINE void fg_panel_wide(int tail, ptrdiff_t m, ptrdiff_t k, const real *a, ptrdiff_t a_row,
                                ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c,
                                ptrdiff_t ldc, const fg_epilogue *end) {
-    fg_panel(FG_TILE_VECTORS, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+    if (FG_HAS_LOW && tail <= VW / 2) {
+        fg_panel(FG_TILE_VECTORS, 1, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+    } else fg_panel(FG_TILE_VECTORS, 1, 0, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
 }
 
 FG_NOINLINE void fg_panel_narrow(int tail, ptrdiff_t m, ptrdiff_t k, const real *a,
                                  ptrdiff_t a_row, ptrdiff_t a_col, const real *b, ptrdiff_t ldb,
                                  real *c, ptrdiff_t ldc, const fg_epilogue *end) {
-    fg_panel(1, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+    if (FG_HAS_LOW && tail <= VW / 2) {
+        fg_panel(1, 1, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+    } else fg_panel(1, 1, 0, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
 }
 
 FG_NOINLINE void fg_product(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a, ptrdiff_t a_row,
