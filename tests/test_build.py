@@ -87,7 +87,7 @@ def test_the_environment_chooses_an_isa(monkeypatch, isa):
 @needs_native
 def test_an_unknown_isa_is_an_error_that_names_the_candidates(monkeypatch):
     monkeypatch.setenv("FASTGRAPH_ISA", "avx1024")
-    with pytest.raises(SettingError, match="FASTGRAPH_ISA.*'avx1024'.*'baseline'"):
+    with pytest.raises(SettingError, match=r"FASTGRAPH_ISA.*'avx1024'.*'baseline'"):
         extension.choose_isa()
 
 
