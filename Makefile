@@ -67,7 +67,7 @@ bench-peers:
 lint:
 	$(call PREPARE,dev)
 	$(RUN) -m ruff check .
-	$(RUN) -m cython_lint csrc
+	$(VENV)/bin/cython-lint csrc
 	$(RUN) -m mypy
 
 # A build of its own, beside the usual one. The interpreter is not built with the sanitizers, so

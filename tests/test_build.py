@@ -253,9 +253,9 @@ def test_unsafe_flags_of_the_environment_are_removed(monkeypatch):
     command.warn = warnings.append
 
     class Compiler:
-        executables = {"compiler_so": None, "linker_so": None}  # noqa: RUF012
-        compiler_so = ["cc", "-O2", "-ffast-math", "-fPIC"]  # noqa: RUF012
-        linker_so = ["cc", "-shared", "-Ofast"]  # noqa: RUF012
+        executables = {"compiler_so": None, "linker_so": None}
+        compiler_so = ["cc", "-O2", "-ffast-math", "-fPIC"]
+        linker_so = ["cc", "-shared", "-Ofast"]
 
         def set_executables(self, **commands):
             vars(self).update(commands)

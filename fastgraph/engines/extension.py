@@ -32,6 +32,7 @@ _PACKAGE = __name__.partition(".")[0]
 _DTYPES = ("float32", "float64")
 _VARIABLE = "FASTGRAPH_ISA"
 
+_cpu: ModuleType | None
 try:
     # Not `from .. import _cpu`: where it is absent, that speaks of a circular import.
     _cpu = importlib.import_module(f"{_PACKAGE}._cpu")
