@@ -1,0 +1,1 @@
+"""fastgraph against the other frameworks: `python -m benchmarks`. See README.md here."""
