@@ -28,7 +28,7 @@ MADE := $(VENV)/made-$(shell { pwd; $(PYTHON) -VV; } 2>&1 | cksum | tr ' ' '-')
 WANTED := $(shell cksum <pyproject.toml | tr ' ' '-')
 # Two commands started at once must not fill the same .venv.
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock .make.lock)
-PREPARE = @$(LOCK) $(MAKE) --no-print-directory $(VENV)/installed-$(1)-$(WANTED) native
+PREPARE = @$(LOCK) $(MAKE) --no-print-directory native $(VENV)/installed-$(1)-$(WANTED)
 
 .PHONY: help demo test bench bench-peers lint sanitize wheel pictures clean native check-python
 .NOTPARALLEL:
@@ -101,8 +101,14 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Compiles only what changed since the last time, or all when the compiler or its flags did.
-native:
-	@$(RUN) setup.py -q build_ext --inplace
+native: $(VENV)/requires-$(WANTED)
+	@$(RUN) setup.py -q build_ext --inplace || { echo "$$NO_COMPILER" >&2; exit 1; }
+
+export define NO_COMPILER
+The native engine did not compile: see above. It needs a C compiler and the headers of Python
+(Debian: apt-get install gcc python3-dev). The same command with FASTGRAPH_REQUIRE_NATIVE=0 goes on
+with the NumPy engine.
+endef
 
 check-python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "$(PYTHON) is \
@@ -113,15 +119,21 @@ $(MADE): | check-python
 	@$(PYTHON) -m venv $(VENV) || { echo "on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@touch $@
 
-# The build requirements are installed here too, so that the build uses them and not a second copy
-# of them, and compiles incrementally. The index is asked three times.
+# Asks the index three times, then gives up.
+define INSTALL
+@for pause in 5 20 0; do \
+    { $(1); } && { touch $@; exit 0; }; \
+    [ $$pause = 0 ] || { echo "installing failed, trying again" >&2; sleep $$pause; }; \
+done; echo "installing into $(VENV) failed: see above" >&2; exit 1
+endef
+
+# What the build requires is installed here too, so that building for an editable installation uses
+# it and not a second copy, and finds its work done.
 REQUIRES = import tomllib; \
     print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-$(VENV)/installed-%-$(WANTED): $(MADE)
-	@for pause in 5 20 0; do \
-	    $(RUN) -c '$(REQUIRES)' | $(RUN) -m pip install -q -r /dev/stdin && \
-	    $(RUN) -m pip install -q --no-build-isolation -e '.[$*]' && \
-	    { touch $@; exit 0; }; \
-	    [ $$pause = 0 ] || { echo "installing failed, trying again" >&2; sleep $$pause; }; \
-	done; echo "installing into $(VENV) failed: see above" >&2; exit 1
+$(VENV)/requires-$(WANTED): $(MADE)
+	$(call INSTALL,$(RUN) -c '$(REQUIRES)' | $(RUN) -m pip install -q -r /dev/stdin)
+
+$(VENV)/installed-%-$(WANTED): $(VENV)/requires-$(WANTED) | native
+	$(call INSTALL,$(RUN) -m pip install -q --no-build-isolation -e '.[$*]')
