@@ -46,7 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     show = commands.add_parser("demo", help="three models on real data: table and pictures")
     show.add_argument(
-        "--out", default="fastgraph-demo", metavar="DIR", help="folder for the pictures (default: %(default)s)"
+        "--out",
+        default="fastgraph-demo",
+        metavar="DIR",
+        help="folder for the pictures (default: %(default)s)",
     )
     commands.add_parser("info", help="version, engine, instruction set, build flags, NumPy")
     commands.add_parser("bench", help="time the engines (fastgraph bench --help)")

@@ -90,13 +90,14 @@ class Dataset:
 def load_boston() -> Dataset:
     """The Boston house prices of 1978: 506 rows, 13 features, the median price MEDV as target.
 
-    Read this before using it. scikit-learn removed this data set (version 1.2) for ethical reasons. Its
-    column `B` is `1000 (Bk - 0.63)^2` with `Bk` the share of Black residents: the authors put into
-    the data the assumption that segregation raises house prices. No conclusion about people should
-    be drawn from it, and no model built on it should be used for anything. It is kept here as a
-    historical object, whole and unaltered, because the lesson this package descends from uses one
-    column of it: `RM`, the average number of rooms, against the price. For another task take
-    another data set, such as `sklearn.datasets.fetch_california_housing`.
+    Read this before using it. scikit-learn removed this data set (version 1.2) for ethical
+    reasons. Its column `B` is `1000 (Bk - 0.63)^2` with `Bk` the share of Black residents: the
+    authors put into the data the racist assumption that segregation raises house prices. No
+    conclusion about people should be drawn from it, and no model built on it should be used for
+    anything. It is kept here as a historical object, whole and unaltered, because the lesson this
+    package descends from uses one column of it: `RM`, the average number of rooms, against the
+    price. For another task take another data set, such as scikit-learn's
+    `fetch_california_housing`.
 
     Returns:
         A Dataset with `data` (506, 13) and `target` (506,), both float64. The target is in
@@ -129,9 +130,10 @@ def load_boston() -> Dataset:
 
 
 def _checked_table(where, header, rows, columns, n_rows) -> np.ndarray:
-    """The rows as a read-only (n_rows, n_columns) float64 array, or an error that says what is off."""
+    """The rows as a read-only (n_rows, n_columns) float64 array, or an error that says why not."""
     if tuple(header) != columns:
-        raise DataError(f"{where}: expected the columns {', '.join(columns)}, got {', '.join(header)}")
+        expected, got = ", ".join(columns), ", ".join(header)
+        raise DataError(f"{where}: expected the columns {expected}, got {got}")
     for line, row in enumerate(rows, start=2):
         if len(row) != len(columns):
             raise DataError(f"{where}: line {line} has {len(row)} values, expected {len(columns)}")

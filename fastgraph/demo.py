@@ -81,7 +81,7 @@ def _line_loops(x, y, parameters, learning_rate, epochs, batch_size):
     n = len(x)
     for _ in range(epochs):
         dk = db = 0.0
-        for xi, yi in zip(x, y):
+        for xi, yi in zip(x, y, strict=True):
             error = k * xi + b - yi
             dk += error * xi
             db += error
@@ -95,7 +95,7 @@ def _curve_loops(x, y, parameters, learning_rate, epochs, batch_size):
     n = len(x)
     for _ in range(epochs):
         dk1 = db1 = dk2 = db2 = 0.0
-        for xi, yi in zip(x, y):
+        for xi, yi in zip(x, y, strict=True):
             s = 1 / (1 + math.exp(-(k1 * xi + b1)))
             error = k2 * s + b2 - yi
             slope = error * k2 * s * (1 - s)
@@ -119,12 +119,12 @@ def _net_loops(x, y, parameters, learning_rate, epochs, batch_size):
             rows, prices = x[start : start + batch_size], y[start : start + batch_size]
             dW1, db1 = [[0.0 for _ in units] for _ in features], [0.0 for _ in units]
             dW2, db2 = [0.0 for _ in units], 0.0
-            for row, (price,) in zip(rows, prices):
+            for row, (price,) in zip(rows, prices, strict=True):
                 hidden = [
                     1 / (1 + math.exp(-b1[j] - sum(row[i] * W1[i][j] for i in features)))
                     for j in units
                 ]
-                error = sum(h * w for h, w in zip(hidden, W2)) + b2 - price
+                error = sum(h * w for h, w in zip(hidden, W2, strict=True)) + b2 - price
                 db2 += error
                 for j in units:
                     dW2[j] += error * hidden[j]
@@ -154,11 +154,15 @@ class _Model:
     epochs: dict[str, int]
 
 
+def _epochs(native: int, numpy: int, python: int) -> dict[str, int]:
+    return {"native": native, "numpy": numpy, "python": python}
+
+
 _MODELS = (
-    _Model("line", _line, _line_loops, 0.1, None, {"native": 20_000, "numpy": 2_000, "python": 1_000}),
-    _Model("curve", _curve, _curve_loops, 0.02, None, {"native": 20_000, "numpy": 5_000, "python": 1_000}),
-    _Model("13-10-1", _net, _net_loops, 0.01, 11, {"native": 1_000, "numpy": 100, "python": 20}),
-)  # fmt: skip
+    _Model("line", _line, _line_loops, 0.1, None, _epochs(20_000, 2_000, 1_000)),
+    _Model("curve", _curve, _curve_loops, 0.02, None, _epochs(20_000, 5_000, 1_000)),
+    _Model("13-10-1", _net, _net_loops, 0.01, 11, _epochs(1_000, 100, 20)),
+)
 
 
 # ---------------------------------------------------------------------------- training
@@ -337,13 +341,18 @@ def _checks(boston: Dataset, runs: dict[str, dict[str, _Run]], spread: dict[str,
     given, y = Input("guess"), Input("y")
     direct = np.mean(np.abs(prices - np.median(prices)))
     absolute = float(Graph(MAE(y, given)).forward({given: guess, y: prices}))
+    checks = {
+        "k, thousands of dollars a room": (k, slope),
+        "b, thousands of dollars": (b, intercept),
+        "MSE of the line": (line.after, squares),
+        "MAE of always saying the median price": (absolute, direct),
+    }
+    apart = "losses after the same steps, relative"
     return "\n".join([
         f"{'Checks':<44}{'fastgraph':>12}{'closed form':>16}",
-        f"  {'k, thousands of dollars a room':<42}{k:>12.4f}{slope:>16.4f}",
-        f"  {'b, thousands of dollars':<42}{b:>12.4f}{intercept:>16.4f}",
-        f"  {'MSE of the line':<42}{line.after:>12.4f}{squares:>16.4f}",
-        f"  {'MAE of always saying the median price':<42}{absolute:>12.4f}{direct:>16.4f}",
-        f"  {'engines differ after the same steps by':<42}{max(spread.values()):>12.0e}  (relative)",
+        *(f"  {name:<42}{ours:>12.4f}{exact:>16.4f}" for name, (ours, exact) in checks.items()),
+        f"{'All engines against each other':<44}{'differ by':>12}",
+        f"  {apart:<42}{max(spread.values()):>12.0e}",
     ])  # fmt: skip
 
 
@@ -379,7 +388,7 @@ def _fit_picture(boston: Dataset, runs):
             f"k2 * sigmoid(k1 * RM + b1) + b2 (MSE {bent.after:.1f})": curve(bent.built),
         },
         xlabel="average number of rooms (RM)", ylabel="median price (thousands of dollars)",
-        title="Boston house prices, 1970", ax=_axes(7.2, 4.8),
+        title="Boston house prices, 1970", ax=_axes(7.2, 5.4),
     ).figure  # fmt: skip
 
 
@@ -405,7 +414,8 @@ def _speed_picture(boston: Dataset, runs):
         model: {_NAMES[by]: _rate(one) for by, one in by_engine.items()}
         for model, by_engine in runs.items()
     }
-    return plot.speed(rates, title="Training speed, the same gradient descent", ax=_axes(7.6, 4.6)).figure
+    title = "Training speed, the same gradient descent"
+    return plot.speed(rates, title=title, ax=_axes(7.6, 4.6)).figure
 
 
 _PICTURES = {
@@ -449,12 +459,14 @@ def _plain_bar(total: int, width: int = 30) -> Iterator[Callable[[str], None]]:
     def advance(task: str) -> None:
         nonlocal done
         if shown:
-            full = width * done // total
-            print(f"\r[{'#' * full:<{width}}] {done}/{total} {task:<32}", end="", file=sys.stderr, flush=True)
+            full = "#" * (width * done // total)
+            sys.stderr.write(f"\r[{full:<{width}}] {done}/{total} {task:<32}")
+            sys.stderr.flush()
         done += 1
 
     try:
         yield advance
     finally:
         if shown:
-            print("\r" + " " * (width + 50) + "\r", end="", file=sys.stderr, flush=True)
+            sys.stderr.write("\r" + " " * (width + 50) + "\r")
+            sys.stderr.flush()

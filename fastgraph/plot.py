@@ -4,19 +4,21 @@ Every function draws on the `ax` it is given, or on a new figure; it returns the
 never calls `show()`, so it works the same in a script, in a notebook and without a display.
 Nothing here computes what the engines compute: a picture shows the values that are in the graph.
 
-matplotlib and networkx are imported only when something is drawn: `pip install 'fastgraph-nn[plot]'`.
+matplotlib and networkx are imported only when something is drawn; they are the extra `plot`.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from .errors import DataError, SettingError, ShapeError, require
 from .graph import Graph
-from .node import Constant, Input, Parameter
+from .node import Constant, Input, Node, Parameter
 from .sort import topological_sort
 
 __all__ = [
@@ -94,7 +96,7 @@ def _axes(ax, size):
         ax = plt.subplots(figsize=size, layout="constrained")[1]
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_axisbelow(True)
-    ax.grid(True)
+    ax.grid(True, color=STYLE["grid.color"], linewidth=STYLE["grid.linewidth"])
     return ax
 
 
@@ -182,7 +184,7 @@ def _layout(n, edges):
             chain.append(trunk[i, between])
         chain.append(j)
         chains.append(chain)
-        links += zip(chain, chain[1:])
+        links += itertools.pairwise(chain)
 
     before, after = [[] for _ in layer], [[] for _ in layer]
     for a, b in links:
@@ -210,8 +212,8 @@ def _layout(n, edges):
     for sweep in range(12):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             wish = [np.mean([height[q] for q in before[p] + after[p]] or [height[p]]) for p in row]
-            gaps = [1.0 if max(p, q) < n else 0.6 for p, q in zip(row, row[1:])]
-            height.update(zip(row, _spread(wish, gaps)))
+            gaps = [1.0 if max(p, q) < n else 0.6 for p, q in itertools.pairwise(row)]
+            height.update(zip(row, _spread(wish, gaps), strict=True))
 
     return [(layer[i], height[i]) for i in range(n)], [
         [(layer[p], height[p]) for p in chain[1:-1]] for chain in chains
@@ -225,7 +227,7 @@ def _spread(wish, gaps):
         up[i + 1] = max(up[i + 1], up[i] + gap)
     for i, gap in reversed(list(enumerate(gaps))):
         down[i] = min(down[i], down[i + 1] - gap)
-    return [(a + b) / 2 for a, b in zip(up, down)]
+    return [(a + b) / 2 for a, b in zip(up, down, strict=True)]
 
 
 class _Canvas:
@@ -245,7 +247,7 @@ class _Canvas:
         )  # fmt: skip
         self.centres = [self.at(*place) for place in picture.places]
         points = self.centres + [self.at(*point) for way in picture.ways for point in way]
-        xs, ys = zip(*points)
+        xs, ys = zip(*points, strict=True)
         self.left, self.bottom = min(xs) - self.width / 2 - 0.15, min(ys) - self.height / 2 - 0.15
         self.size = (
             max(xs) + self.width / 2 + 0.15 - self.left,
@@ -257,7 +259,7 @@ class _Canvas:
         return (along, -across) if self.right else (across, -along)
 
     def side(self, centre, sign, shift=0.0):
-        """The middle of a box's way in (sign -1) or way out (+1), moved along that side by shift."""
+        """The middle of a box's way in (sign -1) or out (+1), moved along that side by `shift`."""
         x, y = centre
         if self.right:
             return x + sign * self.width / 2, y - shift * self.height
@@ -268,7 +270,7 @@ class _Canvas:
         from matplotlib.path import Path
 
         vertices, codes = [points[0]], [Path.MOVETO]
-        for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        for (x0, y0), (x1, y1) in itertools.pairwise(points):
             if self.right:
                 middle = [((x0 + x1) / 2, y0), ((x0 + x1) / 2, y1)]
             else:
@@ -316,7 +318,7 @@ def _outline(shape, x, y, width, height, **look):
         cut = height / 3
         xs = [left, left + cut, left + width - cut, left + width, left + width - cut, left + cut]
         ys = [y, bottom + height, bottom + height, y, bottom, bottom]
-        return [Polygon(list(zip(xs, ys)), closed=True, **look)]
+        return [Polygon(list(zip(xs, ys, strict=True)), closed=True, **look)]
     patches = [Rectangle((left, bottom), width, height, **look)]
     if shape == "dashed":
         patches[0].set_linestyle((0, (3, 2)))
@@ -475,8 +477,7 @@ def graph(graph, *, title=None, ax=None):
     picture = _Picture(graph)
     canvas = _Canvas(picture)
     ax = _axes(ax, _natural_size(canvas))
-    second = [_second_line(node, label) for node, label in zip(picture.nodes, picture.labels)]
-    _draw(ax, canvas, second=second if picture.is_graph else None)
+    _draw(ax, canvas, second=[*map(_second_line, picture.nodes, picture.labels)])
     if title:
         ax.set_title(title)
     return ax
@@ -484,13 +485,12 @@ def graph(graph, *, title=None, ax=None):
 
 def _second_line(node, label):
     """The kind below the name, left out where the outline or the name has said it."""
-    if isinstance(node, str) or isinstance(node, (Input, Parameter, Constant)):
+    if not isinstance(node, Node) or isinstance(node, (Input, Parameter, Constant)):
         return ""
-    kind = getattr(node, "kind", "")
-    return "" if label.rsplit("_", 1)[0] == kind.lower() else kind
+    return "" if label.rsplit("_", 1)[0] == node.kind.lower() else node.kind
 
 
-# ---------------------------------------------------------------- forward and backward, step by step
+# ---------------------------------------------------------------- the passes, step by step
 
 # The lesson's colours: green waits, red has been reached going forward, black going back. The
 # number in the corner and the thick border say the same without colour.
@@ -502,7 +502,7 @@ _REACHED = {
 
 
 @_styled
-def steps(graph, direction="forward", *, columns=None, ax=None):
+def steps(graph, direction="forward", *, only=None, columns=None, ax=None):
     """Draw one small graph a step: which nodes the forward or the backward pass has reached.
 
     Waiting nodes are green; going forward the reached ones are red, going back black, with the
@@ -513,6 +513,7 @@ def steps(graph, direction="forward", *, columns=None, ax=None):
     Parameters:
         graph: a Graph or a mapping, as in `graph`.
         direction: "forward" (topological order) or "backward" (its reverse).
+        only: which steps to draw, as a list of indices; [-1] is the finished pass alone.
         columns: small graphs in a row; chosen by their width without it.
         ax: Axes whose place the whole grid takes; a new figure without it.
 
@@ -523,9 +524,16 @@ def steps(graph, direction="forward", *, columns=None, ax=None):
     frames = _frames(picture, direction)
     if direction == "both":
         raise SettingError("plot.steps: direction is 'forward' or 'backward', got 'both'")
-    width, height = (0.72 * length for length in canvas.size)
+    if only is not None:
+        outside = [step for step in only if not -len(frames) <= step < len(frames)]
+        if outside or not len(only):
+            raise SettingError(
+                f"plot.steps: only must name some of the {len(frames)} steps, got {only}"
+            )
+        frames = [frames[step] for step in only]
+    width, height = ((1.0 if len(frames) == 1 else 0.72) * length for length in canvas.size)
     columns = columns or max(1, min(len(frames), int(13 / (width + 0.2))))
-    rows = -(-len(frames) // columns)
+    rows = math.ceil(len(frames) / columns)
     base = _axes(ax, (columns * (width + 0.25), rows * (height + 0.42)))
     base.axis("off")
     for i, frame in enumerate(frames):
@@ -564,7 +572,7 @@ def animate(graph, direction="both", *, path=None, interval=800, ax=None):
         return []
 
     animation = FuncAnimation(
-        ax.figure, show, frames=frames, interval=interval, init_func=lambda: []
+        ax.figure, show, frames=frames, interval=interval, init_func=list
     )
     if path is not None:
         animation.save(path, writer="pillow")
@@ -589,7 +597,7 @@ def _frames(picture, direction):
     names = ["forward", "backward"] if direction == "both" else [direction]
     return [
         (name, picture, way[: i + 1])
-        for name, way in zip(names, ways[direction])
+        for name, way in zip(names, ways[direction], strict=True)
         for i in range(len(way))
     ]
 
@@ -631,13 +639,14 @@ def _number(value, prefix=""):
 
 
 def _local(node, source):
-    """The derivative of `node` by its input `source` as a number, or the norm of what flows back."""
+    """The derivative of `node` by its input `source` as a number, or the norm of the flow."""
     if node.value is None or source.value is None or node.gradient is None:
         return ""
     if np.size(node.value) == 1 and np.size(source.value) == 1:
         values = [one.value for one in node.inputs]
         parts = node.backward(np.ones_like(node.value), *values)
-        return f"{sum(np.sum(part) for part, one in zip(parts, node.inputs) if one is source):.4g}"
+        here = [part for part, one in zip(parts, node.inputs, strict=True) if one is source]
+        return f"{sum(np.sum(part) for part in here):.4g}"
     flow = node.gradients.get(source)
     return "" if flow is None else f"norm {np.linalg.norm(flow):.3g}"
 
@@ -705,7 +714,10 @@ def fit(x, y, curves=None, *, xlabel="x", ylabel="y", title=None, ax=None):
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if title:
         ax.set_title(title)
-    ax.legend(frameon=True, framealpha=0.85, edgecolor="none")
+    if ax.figure.figure.get_layout_engine() is None:
+        ax.legend(frameon=True, framealpha=0.85, edgecolor="none")
+    else:  # which makes room for it below, where it hides no point
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13))
     return ax
 
 
@@ -771,7 +783,17 @@ def _plain_log_ticks(axis, values):
 
 @_styled
 def loss_surface(
-    graph, k, b, feeds=None, *, path=None, marks=None, k_range=None, b_range=None, points=41, ax=None
+    graph,
+    k,
+    b,
+    feeds=None,
+    *,
+    path=None,
+    marks=None,
+    k_range=None,
+    b_range=None,
+    points=41,
+    ax=None,
 ):
     """Contours of the graph's loss over two one-number parameters, and the way training took.
 
@@ -810,9 +832,8 @@ def loss_surface(
     marks = marks or {}
     here = [np.asarray(one.value).item() for one in (k, b)]
     seen = np.vstack([here, *paths.values(), *[np.reshape(at, (1, 2)) for at in marks.values()]])
-    k_range, b_range = (
-        _around(seen[:, i]) if given is None else given for i, given in enumerate((k_range, b_range))
-    )
+    k_range = _around(seen[:, 0]) if k_range is None else k_range
+    b_range = _around(seen[:, 1]) if b_range is None else b_range
     if feeds is None:
         feeds = {node: node.value for node in graph.inputs}
     ks, bs = np.linspace(*k_range, points), np.linspace(*b_range, points)
@@ -896,12 +917,12 @@ def distributions(graph, *, ax=None):
     rows = [node for node in graph.nodes if not isinstance(node, Constant)]
     labels = [_shorten(str(graph.label(node))) for node in rows]
     if any(node.value is None for node in rows):
-        raise SettingError("plot.distributions: run graph.forward(feeds) and graph.backward() first")
+        raise SettingError("plot.distributions: run graph.forward(feeds) and backward() first")
     base = _axes(ax, (9.0, 1.2 + 0.3 * len(rows)))
     base.axis("off")
     left, right = base.inset_axes([0, 0, 0.47, 1]), base.inset_axes([0.53, 0, 0.47, 1])
     for i, node in enumerate(rows):
-        fill, color, _ = _KINDS[_kind(node, graph)]
+        _fill, color, _ = _KINDS[_kind(node, graph)]
         _bars(left, i, np.ravel(node.value), color)
         if node.gradient is not None:
             size = np.abs(np.ravel(node.gradient))
@@ -913,7 +934,7 @@ def distributions(graph, *, ax=None):
                            fontsize=8, ha="right", va="center", color="#444444")  # fmt: skip
     right.set_xscale("log")
     titles = "values (bar: middle half, line: 5 to 95 %)", "sizes of the gradients"
-    for panel, title in zip((left, right), titles):
+    for panel, title in zip((left, right), titles, strict=True):
         panel.set(yticks=range(len(rows)), ylim=(len(rows) - 0.5, -0.5), title=title)
     left.set_yticklabels(labels)
     right.set_yticklabels([])
@@ -958,7 +979,7 @@ def speed(rates, *, unit="steps per second", title=None, ax=None):
         ticks.append(((first + top - 1) / 2, workload))
         top += 0.8
     ax.set_xscale("log")
-    ax.set_yticks(*zip(*ticks))
+    ax.set_yticks(*zip(*ticks, strict=True))
     ax.invert_yaxis()
     every = [rate for group in rates.values() for rate in group.values()]
     ax.set_xlim(10 ** np.floor(np.log10(min(every)) - 0.2), max(every) * 5)
@@ -966,7 +987,7 @@ def speed(rates, *, unit="steps per second", title=None, ax=None):
     ax.grid(False, axis="y")
     if title:
         ax.set_title(title)
-    named = dict(zip(*reversed(ax.get_legend_handles_labels())))  # one entry an engine
+    named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # one entry an engine
     ax.legend(named.values(), named.keys(), loc="upper center", ncols=len(named),
               bbox_to_anchor=(0.45, -0.18 if len(rates) > 1 else -0.3))  # fmt: skip
     return ax

@@ -45,7 +45,7 @@ def test_columns_by_name(boston):
 
 
 def test_unknown_column_lists_the_known_ones(boston):
-    with pytest.raises(errors.DataError, match="'ROOMS'.*CRIM.*RM.*MEDV"):
+    with pytest.raises(errors.DataError, match=r"'ROOMS'.*CRIM.*RM.*MEDV"):
         boston["ROOMS"]
 
 
