@@ -15,11 +15,9 @@ export MKL_NUM_THREADS = 1
 export PIP_RETRIES ?= 10
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
-# What is imported is what is installed, not what lies in the current folder.
-export PYTHONSAFEPATH = 1
 # What a shell may carry that would change what is run or measured.
 unexport FASTGRAPH_ISA FASTGRAPH_ENGINE PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE
-unexport PYTHONWARNINGS PYTEST_ADDOPTS PYTEST_PLUGINS VIRTUAL_ENV
+unexport PYTHONWARNINGS PYTHONSAFEPATH PYTEST_ADDOPTS PYTEST_PLUGINS VIRTUAL_ENV
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 
 # Stamps are named after what they depend on: with another folder or Python the environment is made
@@ -58,11 +56,11 @@ test:
 
 bench:
 	$(call PREPARE,test)
-	$(RUN) -m fastgraph bench
+	$(RUN) -m benchmarks
 
 bench-peers:
 	$(call PREPARE,bench)
-	$(RUN) -m fastgraph bench
+	$(RUN) -m benchmarks
 
 lint:
 	$(call PREPARE,dev)
@@ -70,18 +68,19 @@ lint:
 	$(VENV)/bin/cython-lint csrc
 	$(RUN) -m mypy
 
-# A build of its own, beside the usual one. The interpreter is not built with the sanitizers, so
-# their runtime is loaded first; Python's own allocator would hide the bounds of small blocks. Two
-# frames of a leak are its allocator and who called it: with more, the interpreter is in all of them
-# and tests/leaks.supp would excuse ours too.
+# A build of its own, beside the usual one and searched first. The interpreter is not built with the
+# sanitizers, so their runtime is loaded before it. Python's own allocator would hide the bounds of
+# small blocks. Two frames of a leak are its allocator and who called it: with more, the interpreter
+# is in all of them and tests/leaks.supp would excuse ours too.
 sanitize: SANITIZED = build/sanitize/lib
 sanitize:
 	$(call PREPARE,test)
 	FASTGRAPH_SANITIZE=1 $(RUN) setup.py -q build --build-base build/sanitize \
 	    --build-lib $(SANITIZED) --build-temp build/sanitize/temp
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
-	    PYTHONPATH=$(CURDIR)/$(SANITIZED) PYTHONMALLOC=malloc \
-	    ASAN_OPTIONS=detect_leaks=1:malloc_context_size=2 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/leaks.supp \
+	    PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/$(SANITIZED):$(CURDIR)" PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=1:malloc_context_size=2 \
+	    LSAN_OPTIONS="suppressions='$(CURDIR)/tests/leaks.supp'" \
 	    UBSAN_OPTIONS=print_stacktrace=1 \
 	    $(RUN) -m pytest -m "not timing" tests
 
@@ -93,7 +92,7 @@ wheel:
 
 pictures:
 	$(call PREPARE,test)
-	$(RUN) -m fastgraph demo --out docs/img
+	$(RUN) docs/pictures.py
 
 clean:
 	rm -rf $(VENV) .make.lock build dist demo *.egg-info
