@@ -519,190 +519,182 @@ FG_INLINE vreal v_load_low(const real *from, int count) {
 /* Rows and vectors of a register tile: its sums, a row of B and one element of A fit the file. */
 #if defined(FG_AVX512)
 #define FG_TILE_ROWS 8
-#define FG_HAS_LOW 1
 #elif defined(FG_AVX2) || defined(__aarch64__)
 #define FG_TILE_ROWS 6
 #else
 #define FG_TILE_ROWS 4
 #endif
 #define FG_TILE_VECTORS 2
-#ifndef FG_HAS_LOW
-#define FG_HAS_LOW 0
-#endif
 
-/* What is done to a tile beside the product. */
+/* A product and all that is done to it:
+ * C[i,j] (+)= sum_p A[i*a_row + p*a_col] * B[p*ldb + j] (+ bias[j]), then one of two ReLUs. */
 typedef struct {
-    const real *bias; /* added to every row, or NULL */
-    const real *mask; /* C is zeroed where this is not positive, or NULL */
+    ptrdiff_t m, n, k;
+    const real *a;
+    ptrdiff_t a_row, a_col;
+    const real *b;
+    ptrdiff_t ldb;
+    real *c;
+    ptrdiff_t ldc;
+    const real *bias; /* or NULL */
+    const real *mask; /* C is zeroed where this is not positive; or NULL */
     ptrdiff_t ldmask;
-    int accumulate;   /* start from what C holds */
-    int relu;         /* max(C, 0) at the end */
-} fg_epilogue;
+    int accumulate; /* start from what C holds */
+    int relu;       /* max(C, 0) at the end */
+} fg_product;
 
-/* One tile of C in registers.  `rows`, `vectors` and `partial` are constants where this is inlined;
- * `tail` is the width of the last vector.  Every element is summed from its start (bias, C or 0)
- * in the order of p, so its bits depend neither on the tile nor on the cache block it fell in. */
-FG_INLINE void fg_tile(const int rows, const int vectors, const int partial, const int low, int tail, ptrdiff_t k,
-                       const real *a, ptrdiff_t a_row, ptrdiff_t a_col, const real *b,
-                       ptrdiff_t ldb, real *c, ptrdiff_t ldc, const real *bias, const real *mask,
-                       ptrdiff_t ldmask, int accumulate, int relu) {
-#define FG_LOAD(from, v) \
-    (partial && (v) == vectors - 1 ? v_load_part((from) + (v) * VW, tail) : v_load((from) + (v) * VW))
+/* The last vector of a tile: whole, masked, or masked and at most half. */
+enum { FG_WHOLE, FG_PART, FG_LOW };
+
+/* One tile of C in registers: `rows` from row i, `vectors` from column j, the last of them `tail`
+ * wide.  The first three are constants where this is inlined.  Every element is summed from its
+ * start (bias, C or 0) in the order of p, so its bits do not depend on the tile it fell in. */
+FG_INLINE void fg_tile(const int rows, const int vectors, const int last, const fg_product *x,
+                       ptrdiff_t i, ptrdiff_t j, int tail) {
+#define FG_IS(kind, v) (last == (kind) && (v) == vectors - 1)
+#define FG_LOAD(from, v)                                         \
+    (FG_IS(FG_WHOLE, v) || (v) < vectors - 1 ? v_load((from) + (v) * VW) \
+                                             : v_load_part((from) + (v) * VW, tail))
+    const ptrdiff_t a_row = x->a_row, a_col = x->a_col, ldb = x->ldb;
+    const real *a = x->a + i * a_row, *b = x->b + j;
     vreal sum[FG_TILE_ROWS][FG_TILE_VECTORS];
     FG_UNROLL
     for (int v = 0; v < vectors; v++) {
-        vreal start = bias ? FG_LOAD(bias, v) : v_zero();
+        vreal start = x->bias ? FG_LOAD(x->bias + j, v) : v_zero();
         FG_UNROLL
-        for (int i = 0; i < rows; i++) sum[i][v] = start;
+        for (int r = 0; r < rows; r++) sum[r][v] = start;
     }
-    if (accumulate) {
+    if (x->accumulate) {
+        const real *c = x->c + i * x->ldc + j;
         FG_UNROLL
-        for (int i = 0; i < rows; i++) {
+        for (int r = 0; r < rows; r++, c += x->ldc) {
             FG_UNROLL
-            for (int v = 0; v < vectors; v++) sum[i][v] += FG_LOAD(c + i * ldc, v);
+            for (int v = 0; v < vectors; v++) sum[r][v] += FG_LOAD(c, v);
         }
     }
-    for (ptrdiff_t p = 0; p < k; p++) {
+    for (ptrdiff_t p = x->k; p > 0; p--, a += a_col, b += ldb) {
         vreal row[FG_TILE_VECTORS];
         FG_UNROLL
         for (int v = 0; v < vectors; v++) {
-            row[v] = low && v == vectors - 1 ? v_load_low(b + v * VW, tail) : FG_LOAD(b, v);
+            row[v] = FG_IS(FG_LOW, v) ? v_load_low(b + v * VW, tail) : FG_LOAD(b, v);
         }
         FG_UNROLL
-        for (int i = 0; i < rows; i++) {
-            vreal x = v_set(a[i * a_row]);
+        for (int r = 0; r < rows; r++) {
+            vreal one = v_set(a[r * a_row]);
             FG_UNROLL
             for (int v = 0; v < vectors; v++) {
-                sum[i][v] = low && v == vectors - 1 ? v_fma_low(x, row[v], sum[i][v])
-                                                    : v_fma(x, row[v], sum[i][v]);
-            }
-        }
-        a += a_col;
-        b += ldb;
-    }
-    if (relu) {
-        FG_UNROLL
-        for (int i = 0; i < rows; i++) {
-            FG_UNROLL
-            for (int v = 0; v < vectors; v++) sum[i][v] = v_relu(sum[i][v]);
-        }
-    }
-    if (mask) {
-        FG_UNROLL
-        for (int i = 0; i < rows; i++) {
-            FG_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                sum[i][v] = v_positive(FG_LOAD(mask + i * ldmask, v), sum[i][v]);
+                sum[r][v] = FG_IS(FG_LOW, v) ? v_fma_low(one, row[v], sum[r][v])
+                                             : v_fma(one, row[v], sum[r][v]);
             }
         }
     }
+    if (x->relu) {
+        FG_UNROLL
+        for (int r = 0; r < rows; r++) {
+            FG_UNROLL
+            for (int v = 0; v < vectors; v++) sum[r][v] = v_relu(sum[r][v]);
+        }
+    }
+    if (x->mask) {
+        const real *mask = x->mask + i * x->ldmask + j;
+        FG_UNROLL
+        for (int r = 0; r < rows; r++, mask += x->ldmask) {
+            FG_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                sum[r][v] = v_positive(FG_LOAD(mask, v), sum[r][v]);
+            }
+        }
+    }
+    ptrdiff_t ldc = x->ldc;
     FG_OPAQUE(ldc); /* or GCC keeps every row's address, and spills it around the loop */
+    real *c = x->c + i * ldc + j;
     FG_UNROLL
-    for (int i = 0; i < rows; i++) {
+    for (int r = 0; r < rows; r++, c += ldc) {
         FG_UNROLL
         for (int v = 0; v < vectors; v++) {
-            if (partial && v == vectors - 1) {
-                v_store_part(c + v * VW, sum[i][v], tail);
+            if (v < vectors - 1 || last == FG_WHOLE) {
+                v_store(c + v * VW, sum[r][v]);
             } else {
-                v_store(c + v * VW, sum[i][v]);
+                v_store_part(c + v * VW, sum[r][v], tail);
             }
         }
-        c += ldc;
     }
 #undef FG_LOAD
+#undef FG_IS
 }
 
-/* A panel of C: all m rows, `vectors` wide.  The last two tiles share their rows evenly: a tile of
- * one row would wait for its own additions. */
-FG_INLINE void fg_panel(const int vectors, const int partial, const int low, int tail, ptrdiff_t m, ptrdiff_t k,
-                        const real *a, ptrdiff_t a_row, ptrdiff_t a_col, const real *b,
-                        ptrdiff_t ldb, real *c, ptrdiff_t ldc, const fg_epilogue *end) {
-    const real *mask = end->mask;
-    while (m > 0) {
-        const ptrdiff_t rows =
-            m >= 2 * FG_TILE_ROWS ? FG_TILE_ROWS : m > FG_TILE_ROWS ? (m + 1) / 2 : m;
-#define FG_CASE(count)                                                                         \
-    case count:                                                                                \
-        fg_tile(count, vectors, partial, low, tail, k, a, a_row, a_col, b, ldb, c, ldc, end->bias,  \
-                mask, end->ldmask, end->accumulate, end->relu);                                \
-        break;
+/* All rows of C at column j.  The last two tiles share their rows evenly: a tile of one row would
+ * wait for its own additions. */
+FG_INLINE void fg_panel(const int vectors, const int last, const fg_product *x, ptrdiff_t j,
+                        int tail) {
+    for (ptrdiff_t i = 0, rows; i < x->m; i += rows) {
+        const ptrdiff_t left = x->m - i;
+        rows = left >= 2 * FG_TILE_ROWS ? FG_TILE_ROWS : left > FG_TILE_ROWS ? (left + 1) / 2 : left;
         switch (rows) {
-            FG_CASE(1)
-            FG_CASE(2)
-            FG_CASE(3)
-            FG_CASE(4)
+#define FG_CASE(count) case count: fg_tile(count, vectors, last, x, i, j, tail); break;
+            FG_CASE(1) FG_CASE(2) FG_CASE(3) FG_CASE(4)
 #if FG_TILE_ROWS > 4
-            FG_CASE(5)
-            FG_CASE(6)
+            FG_CASE(5) FG_CASE(6)
 #endif
 #if FG_TILE_ROWS > 6
-            FG_CASE(7)
-            FG_CASE(8)
+            FG_CASE(7) FG_CASE(8)
 #endif
-        }
 #undef FG_CASE
-        a += rows * a_row;
-        c += rows * ldc;
-        if (mask) mask += rows * end->ldmask;
-        m -= rows;
+        }
     }
 }
 
-FG_NOINLINE void fg_panel_full(ptrdiff_t m, ptrdiff_t k, const real *a, ptrdiff_t a_row,
-                               ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c,
-                               ptrdiff_t ldc, const fg_epilogue *end) {
-    fg_panel(FG_TILE_VECTORS, 0, 0, VW, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+FG_NOINLINE void fg_panel_whole(const fg_product *x, ptrdiff_t j) {
+    fg_panel(FG_TILE_VECTORS, FG_WHOLE, x, j, VW);
 }
-
-FG_NOINLINE void fg_panel_wide(int tail, ptrdiff_t m, ptrdiff_t k, const real *a, ptrdiff_t a_row,
-                               ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c,
-                               ptrdiff_t ldc, const fg_epilogue *end) {
-    if (FG_HAS_LOW && tail <= VW / 2) {
-        fg_panel(FG_TILE_VECTORS, 1, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
-    } else fg_panel(FG_TILE_VECTORS, 1, 0, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+FG_NOINLINE void fg_panel_two(const fg_product *x, ptrdiff_t j, int tail) {
+    fg_panel(2, FG_PART, x, j, tail);
 }
-
-FG_NOINLINE void fg_panel_narrow(int tail, ptrdiff_t m, ptrdiff_t k, const real *a,
-                                 ptrdiff_t a_row, ptrdiff_t a_col, const real *b, ptrdiff_t ldb,
-                                 real *c, ptrdiff_t ldc, const fg_epilogue *end) {
-    if (FG_HAS_LOW && tail <= VW / 2) {
-        fg_panel(1, 1, 1, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
-    } else fg_panel(1, 1, 0, tail, m, k, a, a_row, a_col, b, ldb, c, ldc, end);
+FG_NOINLINE void fg_panel_one(const fg_product *x, ptrdiff_t j, int tail) {
+    fg_panel(1, FG_PART, x, j, tail);
 }
+#if defined(FG_AVX512)
+FG_NOINLINE void fg_panel_one_and_half(const fg_product *x, ptrdiff_t j, int tail) {
+    fg_panel(2, FG_LOW, x, j, tail);
+}
+FG_NOINLINE void fg_panel_half(const fg_product *x, ptrdiff_t j, int tail) {
+    fg_panel(1, FG_LOW, x, j, tail);
+}
+#else
+#define fg_panel_one_and_half fg_panel_two
+#define fg_panel_half fg_panel_one
+#endif
 
-FG_NOINLINE void fg_product(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a, ptrdiff_t a_row,
-                            ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c, ptrdiff_t ldc,
-                            fg_epilogue end) {
-    const ptrdiff_t width = FG_TILE_VECTORS * VW;
-    for (ptrdiff_t j = 0; j < n; j += width) {
-        ptrdiff_t left = n - j;
-        if (left >= width) {
-            fg_panel_full(m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, &end);
-        } else if (left > VW) {
-            fg_panel_wide((int)(left - VW), m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, &end);
-        } else {
-            fg_panel_narrow((int)left, m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, &end);
-        }
-        if (end.bias) end.bias += width;
-        if (end.mask) end.mask += width;
+FG_INLINE void fg_multiply(const fg_product *x) {
+    ptrdiff_t j = 0;
+    for (; j + 2 * VW <= x->n; j += 2 * VW) fg_panel_whole(x, j);
+    const int left = (int)(x->n - j);
+    if (left > VW + VW / 2) {
+        fg_panel_two(x, j, left - VW);
+    } else if (left > VW) {
+        fg_panel_one_and_half(x, j, left - VW);
+    } else if (left > VW / 2) {
+        fg_panel_one(x, j, left);
+    } else if (left > 0) {
+        fg_panel_half(x, j, left);
     }
 }
 
 /* C[i,j] (+)= sum_p A[i*a_row + p*a_col] * B[p*ldb + j] (+ bias[j]), then max(., 0) if `relu`;
- * i < m, j < n, p < k.  A's strides make it X (k, 1) or X transposed (1, ldx). */
-static inline void gemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a, ptrdiff_t a_row,
-                        ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c, ptrdiff_t ldc,
-                        const real *bias, int accumulate, int relu) {
-    fg_epilogue end = {bias, NULL, 0, accumulate, relu};
-    fg_product(m, n, k, a, a_row, a_col, b, ldb, c, ldc, end);
+ * i < m, j < n, p < k.  A's strides make it X (ldx, 1) or X transposed (1, ldx). */
+FG_NOINLINE void gemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a, ptrdiff_t a_row,
+                      ptrdiff_t a_col, const real *b, ptrdiff_t ldb, real *c, ptrdiff_t ldc,
+                      const real *bias, int accumulate, int relu) {
+    fg_product x = {m, n, k, a, a_row, a_col, b, ldb, c, ldc, bias, NULL, 0, accumulate, relu};
+    fg_multiply(&x);
 }
 
 /* The product where mask[i*ldmask + j] > 0 and 0 elsewhere: a gradient through a ReLU. */
-static inline void gemm_positive(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a,
-                                 ptrdiff_t a_row, ptrdiff_t a_col, const real *b, ptrdiff_t ldb,
-                                 real *c, ptrdiff_t ldc, const real *mask, ptrdiff_t ldmask) {
-    fg_epilogue end = {NULL, mask, ldmask, 0, 0};
-    fg_product(m, n, k, a, a_row, a_col, b, ldb, c, ldc, end);
+FG_NOINLINE void gemm_positive(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real *a,
+                               ptrdiff_t a_row, ptrdiff_t a_col, const real *b, ptrdiff_t ldb,
+                               real *c, ptrdiff_t ldc, const real *mask, ptrdiff_t ldmask) {
+    fg_product x = {m, n, k, a, a_row, a_col, b, ldb, c, ldc, NULL, mask, ldmask, 0, 0};
+    fg_multiply(&x);
 }
 
 /* y[i] = sum_p a[i*k + p] * w[p] + bias: a product of width one.  The horizontal sums of VW rows
