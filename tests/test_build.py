@@ -30,7 +30,9 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 def run(code, **environment):
     """Run Python code in a process of its own; what it prints."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("FASTGRAPH_")}
+    # Without compiled bytecode every import would translate the package again.
+    dropped = ("FASTGRAPH_", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     result = subprocess.run(
         [sys.executable, "-c", code],
         env=kept | environment,
@@ -126,6 +128,17 @@ def test_no_other_dtype_is_loaded(dtype):
 def test_importing_the_package_loads_no_build_of_the_engine():
     code = "import sys, fastgraph; print([m for m in sys.modules if '._native' in m])"
     assert run(code) == "[]"
+
+
+@pytest.mark.timing
+def test_importing_the_package_costs_at_most_20_ms_more_than_numpy():
+    code = (
+        "import time, numpy\n"
+        "start = time.perf_counter()\n"
+        "import fastgraph\n"
+        "print(time.perf_counter() - start)\n"
+    )
+    assert min(float(run(code)) for _ in range(7)) <= 0.020
 
 
 @needs_native
