@@ -80,7 +80,7 @@ def backward():
     net, _ = curve()
     net.forward({"x": Z[:1], "y": PRICES[:1]})
     net.backward()
-    return plot.steps(net, "backward", only=[-1])
+    return plot.steps(net, "backward", only=[-1]).figure
 
 
 def surface():

@@ -32,8 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             demo.run(options.out)
         else:
             print(info())
-    except (FastGraphError, OSError) as error:
+    except FastGraphError as error:
         print(f"fastgraph {options.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"fastgraph {options.command}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

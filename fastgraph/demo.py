@@ -252,6 +252,9 @@ def run(out: str | Path = "fastgraph-demo") -> dict[str, dict[str, _Run]]:
         no_pictures = str(error)
 
     pictures = {} if no_pictures else _PICTURES
+    folder = Path(out)
+    if pictures:  # before the work: what cannot be written is said at once
+        folder.mkdir(parents=True, exist_ok=True)
     runs: dict[str, dict[str, _Run]] = {}
     spread: dict[str, float] = {}
     with _progress(len(_MODELS) * (len(engines) + 1) + len(pictures)) as advance:
@@ -262,9 +265,6 @@ def run(out: str | Path = "fastgraph-demo") -> dict[str, dict[str, _Run]]:
                 runs[model.name][by] = _train(model, by, model.epochs[by], boston)
             advance(f"{model.name}: do the engines agree?")
             spread[model.name] = _disagreement(model, engines, boston)
-        if pictures:
-            folder = Path(out)
-            folder.mkdir(parents=True, exist_ok=True)
         written = []
         for name, draw in pictures.items():
             advance(f"picture: {name}")

@@ -1,7 +1,8 @@
 """Pictures of a graph, of its training and of its numbers.
 
-Every function draws on the `ax` it is given, or on a new figure; it returns the Axes or Figure and
-never calls `show()`, so it works the same in a script, in a notebook and without a display.
+Every function draws on the `ax` it is given, or on a new figure of pyplot's, and returns the Axes
+(`animate` the animation): `plot.graph(graph).figure.savefig("graph.png")`. None calls `show()`, so
+all work the same in a script, in a notebook and without a display.
 Nothing here computes what the engines compute: a picture shows the values that are in the graph.
 
 matplotlib and networkx are imported only when something is drawn; they are the extra `plot`.
@@ -518,7 +519,7 @@ def steps(graph, direction="forward", *, only=None, columns=None, ax=None):
         ax: Axes whose place the whole grid takes; a new figure without it.
 
     Returns:
-        The Figure; its last Axes are the small graphs in order.
+        The Axes that hold the grid; the small graphs are its `child_axes`, in order.
     """
     picture, canvas = _step_canvas(graph)
     frames = _frames(picture, direction)
@@ -541,7 +542,7 @@ def steps(graph, direction="forward", *, only=None, columns=None, ax=None):
         title = 0.36 / (height + 0.42)
         panel = base.inset_axes([x, y, 0.98 / columns, (1 - title) / rows])
         _draw_frame(panel, canvas, frame, inches=(width, height))
-    return base.figure
+    return base
 
 
 @_styled
@@ -909,7 +910,7 @@ def distributions(graph, *, ax=None):
         ax: Axes whose place both panels take; a new figure without it.
 
     Returns:
-        The Figure; its last two Axes are the panels.
+        The Axes that hold the panels; these are its `child_axes`: values, gradients.
 
     Raises:
         SettingError: the graph has not been run forward.
@@ -938,7 +939,7 @@ def distributions(graph, *, ax=None):
         panel.set(yticks=range(len(rows)), ylim=(len(rows) - 0.5, -0.5), title=title)
     left.set_yticklabels(labels)
     right.set_yticklabels([])
-    return base.figure
+    return base
 
 
 def _bars(ax, row, values, color):

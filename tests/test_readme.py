@@ -3,6 +3,8 @@
 import contextlib
 import io
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ def run(code, names):
     return output.getvalue()
 
 
-def test_every_example_prints_what_it_says():
+def test_every_example_prints_what_it_says(engine):
     plt = pytest.importorskip("matplotlib.pyplot")
     pytest.importorskip("networkx")
     names = {"__name__": "readme"}
@@ -56,6 +58,18 @@ def test_pictures_and_files_named_are_there():
     assert pictures
     for name in [*pictures, *(link for link in links if "://" not in link)]:
         assert (README.parent / name).is_file(), name
+
+
+def test_the_pictures_are_drawn_by_the_script(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("networkx")
+    script = README.parent / "docs" / "pictures.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--out", str(tmp_path)])
+    runpy.run_path(str(script), run_name="__main__")
+    drawn = {path.name for path in tmp_path.iterdir()}
+    text = README.read_text(encoding="utf-8")
+    assert set(re.findall(r"\(docs/img/([^)]+)\)", text)) <= drawn
+    assert {path.name for path in script.parent.joinpath("img").iterdir()} == drawn
 
 
 def test_the_blocks_are_found_as_written():
