@@ -203,9 +203,18 @@ FG_INLINE vreal v_load_part(const real *from, int count) {
     return FG_MM(maskload)(
         from, _mm256_loadu_si256((const __m256i *)(fg_first_mask + VW - count)));
 #else
+    if (count == VW) return v_load(from);
+#if defined(__SSE2__) && VW == 2
+    return count ? (vreal)_mm_load_sd(from) : v_zero();
+#elif defined(__SSE2__) && VW == 4
+    if (count < 2) return count ? (vreal)_mm_load_ss(from) : v_zero();
+    const __m128 two = _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)from));
+    return (vreal)(count == 2 ? two : _mm_movelh_ps(two, _mm_load_ss(from + 2)));
+#else
     real part[VW] = {0};
     for (int i = 0; i < count; i++) part[i] = from[i];
     return v_load(part);
+#endif
 #endif
 }
 
@@ -214,14 +223,21 @@ FG_INLINE void v_store_part(real *to, vreal x, int count) {
 #if defined(FG_AVX512)
     FG_MM(mask_storeu)(to, v_first(count), x);
 #else
-    /* Halves, quarters, ...: AVX2 has a masked store, which costs more than this on AMD. */
-    real part[VW];
+    /* A half, a quarter, ...: AVX2 has a masked store, which costs far more than this on AMD. */
     if (count == VW) {
         v_store(to, x);
         return;
     }
-    v_store(part, x);
-    for (int i = 0; i < count; i++) to[i] = part[i];
+    real all[VW], *from = all;
+    v_store(all, x);
+    FG_UNROLL
+    for (int piece = VW / 2; piece > 0; piece /= 2) {
+        if (count & piece) {
+            memcpy(to, from, (size_t)piece * sizeof(real));
+            to += piece;
+            from += piece;
+        }
+    }
 #endif
 }
 
@@ -329,34 +345,39 @@ FG_INLINE vreal v_pair_sums(vreal x, vreal y) {
 }
 #endif
 
-/* Element i of the answer is the sum of rows[i], added as a tree of adjacent pairs: the order is
- * fixed, and the same for every row. */
-FG_INLINE vreal v_sum_rows(const vreal rows[VW]) {
-#if defined(FG_SCALAR)
-    return rows[0];
-#else
-    vreal level[VW];
-    memcpy(level, rows, sizeof level);
+#if !defined(FG_SCALAR)
+/* Replaces `count` (a constant) rows by the sums of their adjacent pairs, two rows in one. */
+FG_INLINE void v_halve_rows(vreal *rows, const int count) {
     FG_UNROLL
-    for (int count = VW / 2; count > 0; count /= 2) {
-        FG_UNROLL
-        for (int i = 0; i < count; i++) {
-            level[i] = v_pair_sums(level[2 * i], level[2 * i + 1]);
-        }
-    }
-    return level[0];
+    for (int i = 0; i < count / 2; i++) rows[i] = v_pair_sums(rows[2 * i], rows[2 * i + 1]);
+    if (count < 2) rows[0] = v_pair_sums(rows[0], rows[0]);
+}
 #endif
+
+/* Element i of the answer is the sum of rows[i], for a constant `count` that divides VW.  Adjacent
+ * pairs are added as a tree: the order is fixed, and the same for every row and count. */
+FG_INLINE vreal v_sum_rows(vreal *rows, const int count) {
+#if VW > 1
+    v_halve_rows(rows, count);
+#endif
+#if VW > 2
+    v_halve_rows(rows, count / 2);
+#endif
+#if VW > 4
+    v_halve_rows(rows, count / 4);
+#endif
+#if VW > 8
+    v_halve_rows(rows, count / 8);
+#endif
+    (void)count;
+    return rows[0];
 }
 
 /* The sum of the elements, in the order of v_sum_rows. */
 FG_INLINE real v_sum(vreal x) {
-#if defined(FG_SCALAR)
-    return x;
-#else
-    FG_UNROLL
-    for (int count = VW; count > 1; count /= 2) x = v_pair_sums(x, x);
-    return x[0];
-#endif
+    real first[VW];
+    v_store(first, v_sum_rows(&x, 1));
+    return first[0];
 }
 
 /* --------------------------------------------------------------------- elementary functions --- */
@@ -697,63 +718,111 @@ FG_NOINLINE void gemm_positive(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const real
     fg_multiply(&x);
 }
 
-/* y[i] = sum_p a[i*k + p] * w[p] + bias: a product of width one.  The horizontal sums of VW rows
- * share their shuffles. */
-FG_NOINLINE void gemv(ptrdiff_t m, ptrdiff_t k, const real *a, const real *w, real bias, real *y) {
-    for (ptrdiff_t i = 0; i < m; i += VW) {
-        const int rows = m - i < VW ? (int)(m - i) : VW;
-        vreal sum[VW] = {0};
-        for (int r = 0; r < rows; r++) {
-            const real *x = a + (i + r) * k;
-            vreal even = v_zero(), odd = v_zero();
-            ptrdiff_t p = 0;
-            for (; p + 2 * VW <= k; p += 2 * VW) {
-                even = v_fma(v_load(x + p), v_load(w + p), even);
-                odd = v_fma(v_load(x + p + VW), v_load(w + p + VW), odd);
-            }
-            if (p + VW <= k) {
-                even = v_fma(v_load(x + p), v_load(w + p), even);
-                p += VW;
-            }
-            if (p < k) {
-                const int tail = (int)(k - p);
-                odd = v_fma(v_load_part(x + p, tail), v_load_part(w + p, tail), odd);
-            }
-            sum[r] = even + odd;
-        }
-        v_store_part(y + i, v_sum_rows(sum) + v_set(bias), rows);
+/* Rows of A that a matrix-vector product takes together: they share w, and their horizontal sums
+ * share the shuffles. */
+#define FG_DOT_ROWS (VW < 8 ? VW : 8)
+
+/* y[i] for the next `rows` (a constant) rows, of which `left` exist: the last stands in for those
+ * that do not. */
+FG_INLINE void fg_dots(const int rows, ptrdiff_t left, ptrdiff_t k, const real *a, const real *w,
+                       real bias, real *y) {
+    const real *x[FG_DOT_ROWS];
+    vreal sum[FG_DOT_ROWS];
+    ptrdiff_t p = 0;
+    FG_UNROLL
+    for (int r = 0; r < rows; r++) {
+        x[r] = a + (r < left ? r : left - 1) * k;
+        sum[r] = v_zero();
     }
+    for (; p + VW <= k; p += VW) {
+        const vreal weights = v_load(w + p);
+        FG_UNROLL
+        for (int r = 0; r < rows; r++) sum[r] = v_fma(v_load(x[r] + p), weights, sum[r]);
+    }
+    if (p < k) {
+        const int tail = (int)(k - p);
+        const vreal weights = v_load_part(w + p, tail);
+        FG_UNROLL
+        for (int r = 0; r < rows; r++) {
+            sum[r] = v_fma(v_load_part(x[r] + p, tail), weights, sum[r]);
+        }
+    }
+    v_store_part(y, v_sum_rows(sum, rows) + v_set(bias), left < rows ? (int)left : rows);
 }
 
-/* dw[j] (+)= sum_i dy[i] * a[i*k + j]: four rows at a time, each with its own sums. */
-FG_NOINLINE void gemv_t(ptrdiff_t m, ptrdiff_t k, const real *a, const real *dy, real *dw,
-                        int accumulate) {
-    for (ptrdiff_t j = 0; j < k; j += VW) {
-        const int tail = k - j < VW ? (int)(k - j) : VW;
-        vreal sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
-        const real *x = a + j;
-        ptrdiff_t i = 0;
-        for (; i + 4 <= m; i += 4, x += 4 * k) {
+/* y[i] = sum_p a[i*k + p] * w[p] + bias: a product of width one. */
+FG_NOINLINE void gemv(ptrdiff_t m, ptrdiff_t k, const real *a, const real *w, real bias, real *y) {
+    ptrdiff_t i = 0;
+    for (; m - i > FG_DOT_ROWS / 2; i += FG_DOT_ROWS) {
+        fg_dots(FG_DOT_ROWS, m - i, k, a + i * k, w, bias, y + i);
+    }
+#if VW > 1
+    if (i < m) fg_dots(FG_DOT_ROWS / 2, m - i, k, a + i * k, w, bias, y + i);
+#endif
+}
+
+/* dw[j] of `vectors` (a constant) vectors of columns, the last of them `tail` wide.  Four rows at a
+ * time keep their own sums, or each addition would wait for the one before. */
+FG_INLINE void fg_weighted_rows(const int vectors, const int last, int tail, ptrdiff_t m,
+                                ptrdiff_t k, const real *a, const real *dy, real *dw,
+                                int accumulate) {
+#define FG_LOAD(from, v)                           \
+    (last == FG_WHOLE || (v) < vectors - 1 ? v_load((from) + (v) * VW) \
+                                           : v_load_part((from) + (v) * VW, tail))
+    vreal sum[4][2];
+    ptrdiff_t i = 0;
+    FG_UNROLL
+    for (int r = 0; r < 4; r++) sum[r][0] = sum[r][1] = v_zero();
+    for (; i + 4 <= m; i += 4, a += 4 * k) {
+        FG_UNROLL
+        for (int r = 0; r < 4; r++) {
             FG_UNROLL
-            for (int r = 0; r < 4; r++) {
-                vreal row = tail == VW ? v_load(x + r * k) : v_load_part(x + r * k, tail);
-                sum[r] = v_fma(v_set(dy[i + r]), row, sum[r]);
+            for (int v = 0; v < vectors; v++) {
+                sum[r][v] = v_fma(v_set(dy[i + r]), FG_LOAD(a + r * k, v), sum[r][v]);
             }
         }
-        for (; i < m; i++, x += k) sum[0] = v_fma(v_set(dy[i]), v_load_part(x, tail), sum[0]);
-        vreal total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-        if (accumulate) total += v_load_part(dw + j, tail);
-        v_store_part(dw + j, total, tail);
+    }
+    for (; i < m; i++, a += k) {
+        FG_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            sum[0][v] = v_fma(v_set(dy[i]), FG_LOAD(a, v), sum[0][v]);
+        }
+    }
+    FG_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        vreal total = (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]);
+        if (accumulate) total += FG_LOAD(dw, v);
+        if (last == FG_WHOLE || v < vectors - 1) {
+            v_store(dw + v * VW, total);
+        } else {
+            v_store_part(dw + v * VW, total, tail);
+        }
+    }
+#undef FG_LOAD
+}
+
+/* dw[j] (+)= sum_i dy[i] * a[i*k + j]: the gradient of that product's weights. */
+FG_NOINLINE void gemv_t(ptrdiff_t m, ptrdiff_t k, const real *a, const real *dy, real *dw,
+                        int accumulate) {
+    ptrdiff_t j = 0;
+    for (; j + 2 * VW <= k; j += 2 * VW) {
+        fg_weighted_rows(2, FG_WHOLE, VW, m, k, a + j, dy, dw + j, accumulate);
+    }
+    const int left = (int)(k - j);
+    if (left > VW) {
+        fg_weighted_rows(2, FG_PART, left - VW, m, k, a + j, dy, dw + j, accumulate);
+    } else if (left > 0) {
+        fg_weighted_rows(1, FG_PART, left, m, k, a + j, dy, dw + j, accumulate);
     }
 }
 
 /* out[c*rows + r] = a[r*cols + c], a VW x VW block in registers at a time.  Zipping the first half
  * of the rows with the second, log2(VW) times, is a transposition. */
 FG_NOINLINE void transpose(ptrdiff_t rows, ptrdiff_t cols, const real *a, real *out) {
-    for (ptrdiff_t r = 0; r < rows; r += VW) {
-        const int height = rows - r < VW ? (int)(rows - r) : VW;
-        for (ptrdiff_t c = 0; c < cols; c += VW) {
-            const int width = cols - c < VW ? (int)(cols - c) : VW;
+    for (ptrdiff_t c = 0; c < cols; c += VW) {
+        const int width = cols - c < VW ? (int)(cols - c) : VW;
+        for (ptrdiff_t r = 0; r < rows; r += VW) {
+            const int height = rows - r < VW ? (int)(rows - r) : VW;
             vreal block[VW];
             for (int i = 0; i < VW; i++) {
                 block[i] = i < height ? v_load_part(a + (r + i) * cols + c, width) : v_zero();
