@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class _Reduction(Node):
         super().__init__(x, name=name)
         axes = (axis,) if isinstance(axis, (int, np.integer)) else axis
         if axes is not None:
-            axes = tuple(axes)
+            axes = tuple(axes) if isinstance(axes, Iterable) else ()
             if not axes or not all(isinstance(a, (int, np.integer)) for a in axes):
                 raise ShapeError(f"{self}: axis is a whole number, a tuple of them or None, got {axis}")
         self.axis: tuple[int, ...] | None = axes
