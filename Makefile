@@ -65,7 +65,7 @@ bench-peers:
 lint:
 	$(call PREPARE,dev)
 	$(RUN) -m ruff check .
-	$(VENV)/bin/cython-lint csrc
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint csrc
 	$(RUN) -m mypy
 
 # A build of its own, beside the usual one and searched first. The interpreter is not built with the
