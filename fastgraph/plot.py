@@ -486,6 +486,8 @@ def graph(graph, *, title=None, ax=None):
 
 def _second_line(node, label):
     """The kind below the name, left out where the outline or the name has said it."""
+    if isinstance(node, Constant) and node.constant.size == 1:
+        return f"{node.constant.item():.4g}"
     if not isinstance(node, Node) or isinstance(node, (Input, Parameter, Constant)):
         return ""
     return "" if label.rsplit("_", 1)[0] == node.kind.lower() else node.kind
@@ -850,7 +852,7 @@ def loss_surface(
         ax.contour(ks, bs, positive, levels=levels, colors="white", linewidths=0.4)
         bar = ax.figure.colorbar(filled, ax=ax, label="loss", ticks=levels[::2])
         bar.ax.minorticks_off()
-        bar.ax.set_yticks(levels[::2], [f"{level:.3g}" for level in levels[::2]])
+        bar.ax.set_yticks(levels[::2], [_plain(level) for level in levels[::2]])
     for i, (label, way) in enumerate(paths.items()):
         color, dash = _LINES[i % len(_LINES)]
         ax.plot(*way.T, color="white", linewidth=3.2, zorder=3)
@@ -865,6 +867,11 @@ def loss_surface(
     if paths or marks:
         ax.legend(frameon=True, framealpha=0.9)
     return ax
+
+
+def _plain(number):
+    """'4,210', '83.8', '1.2e-05'."""
+    return f"{number:,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
 
 
 def _around(values):
@@ -900,8 +907,8 @@ def _losses(graph, feeds, k, b, ks, bs):
 def distributions(graph, *, ax=None):
     """Draw how the values and the gradients of each node are spread, in topological order.
 
-    To the left the values, to the right the sizes of the gradients on a log axis: gradients that
-    vanish or explode on the way back are seen as a slope. The thick bar holds the middle half of
+    To the left the values (linear from -1 to 1, logarithmic beyond), to the right the sizes of the
+    gradients on a log axis: gradients that vanish or explode on the way back are seen as a slope. The thick bar holds the middle half of
     the elements, the thin one those from 5 to 95 %, the dot is the median; where elements are
     exactly 0, their share is written (a dead ReLU shows so).
 
@@ -921,9 +928,9 @@ def distributions(graph, *, ax=None):
         raise SettingError("plot.distributions: run graph.forward(feeds) and backward() first")
     base = _axes(ax, (9.0, 1.2 + 0.3 * len(rows)))
     base.axis("off")
-    left, right = base.inset_axes([0, 0, 0.47, 1]), base.inset_axes([0.53, 0, 0.47, 1])
+    left, right = base.inset_axes([0, 0, 0.47, 1]), base.inset_axes([0.51, 0, 0.41, 1])
     for i, node in enumerate(rows):
-        _fill, color, _ = _KINDS[_kind(node, graph)]
+        color = _KINDS[_kind(node, graph)][1]
         _bars(left, i, np.ravel(node.value), color)
         if node.gradient is not None:
             size = np.abs(np.ravel(node.gradient))
@@ -931,9 +938,11 @@ def distributions(graph, *, ax=None):
                 _bars(right, i, size[size > 0], color)
             zeros = np.mean(size == 0)
             if zeros:
-                right.text(1.0, i, f"{zeros:.0%} zero", transform=right.get_yaxis_transform(),
-                           fontsize=8, ha="right", va="center", color="#444444")  # fmt: skip
+                right.text(1.02, i, f"{zeros:.0%} zero", transform=right.get_yaxis_transform(),
+                           fontsize=8, ha="left", va="center", color="#444444")  # fmt: skip
+    left.set_xscale("symlog", linthresh=1)  # a loss of 500 would press all the rest together
     right.set_xscale("log")
+    _plain_log_ticks(right.xaxis, np.array(right.get_xlim()))
     titles = "values (bar: middle half, line: 5 to 95 %)", "sizes of the gradients"
     for panel, title in zip((left, right), titles, strict=True):
         panel.set(yticks=range(len(rows)), ylim=(len(rows) - 0.5, -0.5), title=title)

@@ -106,6 +106,11 @@ def test_a_graph_shows_names_kinds_and_shapes():
     assert "constant" not in shown
 
 
+def test_a_constant_shows_its_value():
+    x = fg.Input("x")
+    assert "2.5" in words(plot.graph(fg.Graph(fg.Sum(x * 2.5))))
+
+
 def test_shapes_are_written_as_products():
     graph = deep_graph(1)
     graph.forward({"x": np.ones((5, 3)), "y": np.ones((5, 3))})
@@ -419,6 +424,13 @@ def test_distributions_tells_dead_units():
     graph.forward({x: [-1.0, -2.0, -3.0, 4.0]})
     graph.backward()
     assert "75% zero" in words(panels(plot.distributions(graph))[1])
+
+
+def test_distributions_before_the_backward_pass_shows_values_alone():
+    graph, _, _ = line_graph()
+    graph.forward({node: node.value for node in graph.inputs})
+    values, gradients = panels(plot.distributions(graph))
+    assert values.lines and not gradients.lines
 
 
 def test_distributions_needs_values():
