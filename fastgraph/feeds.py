@@ -80,6 +80,8 @@ def _resolve(inputs: list, known: list, feeds: Mapping) -> dict:
 def _array(node: Input, value: Any, dtype: np.dtype) -> np.ndarray:
     if isinstance(value, Node):
         raise DataError(f"{node}: fed with a node ({value}); feed an array of numbers")
+    if np.ma.is_masked(value):  # NumPy would drop the mask in silence
+        raise DataError(f"{node}: the data has masked elements; drop or fill such rows before feeding")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:

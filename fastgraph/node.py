@@ -7,6 +7,7 @@ registers (see ``Node.__init_subclass__``), so imports keep running one way.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -73,6 +74,8 @@ class Node:
     kernel: ClassVar[str | None] = None
     #: Which inputs' values (by position) the gradient of each input reads; None: all of them.
     gradient_reads: ClassVar[dict[int, tuple[int, ...]] | None] = None
+    #: Settings of an operation that its native kernel takes, as a slope.
+    numbers: tuple[float, ...] = ()
     #: Operation class by operator symbol, filled by the subclasses that name one.
     _operators: ClassVar[dict[str, type[Node]]] = {}
 
@@ -194,12 +197,12 @@ class Input(Node):
         if isinstance(shape, (int, np.integer)):
             shape = (shape,)
         if shape is not None:
-            shape = tuple(shape)
-            if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
+            sizes = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+            if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in sizes):
                 raise ShapeError(
                     f"{self}: shape is one sample's, a tuple of sizes as in (13,), got {shape}"
                 )
-            shape = tuple(int(n) for n in shape)
+            shape = tuple(int(n) for n in sizes)
         self.sample_shape: tuple[int, ...] | None = shape
 
 
