@@ -11,10 +11,10 @@ import numpy as np
 from ..errors import ShapeError
 from ..node import Node, Shape
 
-__all__ = ["Mean", "Sum"]
+__all__ = ["Mean", "Reduction", "Sum"]
 
 
-class _Reduction(Node):
+class Reduction(Node):
     """Base of `Sum` and `Mean`."""
 
     gradient_reads = {0: ()}
@@ -75,7 +75,7 @@ class _Reduction(Node):
         return np.broadcast_to(gradient, x.shape)
 
 
-class Sum(_Reduction):
+class Sum(Reduction):
     """The sum of the elements: a scalar, or over the feature axes given by ``axis``.
 
     Parameters:
@@ -96,7 +96,7 @@ class Sum(_Reduction):
         return (self._spread(gradient, x),)
 
 
-class Mean(_Reduction):
+class Mean(Reduction):
     """The mean of the elements: a scalar, or over the feature axes given by ``axis``.
 
     Parameters as for `Sum`. Gradient: g / count, repeated along the averaged axes.

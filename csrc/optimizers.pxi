@@ -1,0 +1,85 @@
+# Optimizers: one vector loop over all parameters. The rules are those of fastgraph/optimizers.py,
+# where the papers are named; p: parameters, g: gradient, settings in the order settings() gives.
+
+ctypedef void (*Update)(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil
+
+cdef void sgd(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
+    """v = momentum v + g; p = p - rate v"""
+    cdef Py_ssize_t i = 0
+    cdef vreal rate = v_set(<real>settings[0]), momentum = v_set(<real>settings[1])
+    cdef vreal decay = v_set(<real>settings[3]), part, x, v
+    cdef bint nesterov = settings[2] != 0, moving = settings[1] != 0, decaying = settings[3] != 0
+    if not moving and not decaying:
+        while i < n:
+            put(p, i, n, get(p, i, n) - rate * get(g, i, n))
+            i += VW
+        return
+    while i < n:
+        x = get(p, i, n)
+        part = get(g, i, n)
+        if decaying:
+            part = part + decay * x
+        if moving:
+            v = momentum * get(slots[0], i, n) + part
+            put(slots[0], i, n, v)
+            part = part + momentum * v if nesterov else v
+        put(p, i, n, x - rate * part)
+        i += VW
+
+cdef void rmsprop(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
+    """s = rho s + (1 - rho) g²; p = p - rate g / (√s + epsilon)"""
+    cdef Py_ssize_t i = 0
+    cdef vreal rate = v_set(<real>settings[0]), rho = v_set(<real>settings[1])
+    cdef vreal fresh = v_set(<real>(1 - settings[1])), epsilon = v_set(<real>settings[2]), x, square
+    while i < n:
+        x = get(g, i, n)
+        square = rho * get(slots[0], i, n) + fresh * (x * x)
+        put(slots[0], i, n, square)
+        put(p, i, n, get(p, i, n) - rate * x / (v_sqrt(square) + epsilon))
+        i += VW
+
+cdef void adam(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
+    """m, v: running means of g and g²; p = p - rate m' / (√v' + epsilon), m' and v' unbiased"""
+    cdef Py_ssize_t i = 0
+    powers[0] *= settings[1]
+    powers[1] *= settings[2]
+    cdef double mean_scale = 1 / (1 - powers[0]), root_scale = 1 / (1 - powers[1])
+    cdef vreal keep1 = v_set(<real>settings[1]), fresh1 = v_set(<real>(1 - settings[1]))
+    cdef vreal keep2 = v_set(<real>settings[2]), fresh2 = v_set(<real>(1 - settings[2]))
+    cdef vreal rate = v_set(<real>(settings[0] * mean_scale)), unbias = v_set(<real>root_scale)
+    cdef vreal epsilon = v_set(<real>settings[3]), decay = v_set(<real>(settings[0] * settings[4]))
+    cdef bint decaying = settings[4] != 0
+    cdef vreal x, part, mean, square
+    while i < n:
+        part = get(g, i, n)
+        x = get(p, i, n)
+        mean = keep1 * get(slots[0], i, n) + fresh1 * part
+        square = keep2 * get(slots[1], i, n) + fresh2 * (part * part)
+        put(slots[0], i, n, mean)
+        put(slots[1], i, n, square)
+        if decaying:
+            x = x - decay * x
+        put(p, i, n, x - rate * mean / (v_sqrt(square * unbias) + epsilon))
+        i += VW
+
+cdef Update find_update(str name) except NULL:
+    if name == "sgd": return sgd
+    if name == "rmsprop": return rmsprop
+    if name == "adam": return adam
+    raise KeyError(name)
+
+cdef inline bint all_finite(Py_ssize_t n, const real* x) noexcept nogil:
+    """Whether no element is NaN or infinite: x - x is 0 for finite numbers and NaN for the rest."""
+    cdef Py_ssize_t i = 0
+    cdef vreal a = v_zero(), b = v_zero(), u, v
+    while i + 2 * VW <= n:
+        u = v_load(x + i)
+        v = v_load(x + i + VW)
+        a = a + (u - u)
+        b = b + (v - v)
+        i += 2 * VW
+    while i < n:
+        u = get(x, i, n)
+        a = a + (u - u)
+        i += VW
+    return v_sum(a + b) == 0

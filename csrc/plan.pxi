@@ -1,0 +1,374 @@
+# A plan: the steps of a program bound to memory, and the loops that run it.
+#
+# A step of training on a batch runs, in this order:
+#   ONCE           what depends on parameters alone
+#   SEED           gradients from the output down to the sums over rows, where they need no values
+#   ROWS, BACK     forward and backward on the rows, block by block; each lane takes a fixed share
+#                  of the blocks, adds up gradients of its own, and lanes are added in their order
+#   TAIL           what depends on sums over rows, as the loss
+#   ONCE_BACK      gradients through what depends on parameters alone
+#   the optimizer
+# A program whose rows depend on all rows has everything in ROWS and BACK and runs in one block.
+
+cdef enum:
+    ONCE = 0
+    SEED = 1
+    ROWS = 2
+    BACK = 3
+    TAIL = 4
+    ONCE_BACK = 5
+    STAGES = 6
+
+cdef enum:
+    FINISHED = 0
+    NOT_FINITE = 1
+    INTERRUPTED = 2
+    RAISED = 3
+
+cdef struct Patch:
+    real** slot          # an operand that is data
+    int data             # which
+
+cdef class Plan:
+    """Steps bound to memory. Addresses are those of arrays that ``keep`` holds alive.
+
+    Parameters:
+        stages: for each lane, for each stage, a list of steps; a step is a tuple (kernel name,
+            batched, operands, sizes, flags, numbers, table, callback), an operand an address, 0,
+            or the negative number -1 - i of data input i.
+        staging: for each lane the addresses where rows of each data input are gathered.
+        data_sizes: elements a row of each data input.
+        capacity: rows of the largest block.
+        gradients: for each lane (address, count) of the vector that lanes add up.
+        keep: what must stay alive.
+        errors: a list that callbacks put exceptions into.
+    """
+
+    cdef Step* steps
+    cdef Lane* lane
+    cdef Patch* patches
+    cdef const real** data
+    cdef real** staging
+    cdef real** gradients
+    cdef Py_ssize_t* sizes
+    cdef Py_ssize_t* bounds
+    cdef Py_ssize_t* patch_bounds
+    cdef Py_ssize_t n_lanes, n_data, capacity, n_gradients
+    cdef list arrays
+    cdef object keep
+    cdef public list errors
+
+    def __cinit__(self, list stages, list staging, list data_sizes, Py_ssize_t capacity,
+                  list gradients, Py_ssize_t n_gradients, object keep, list errors):
+        cdef Py_ssize_t count = 0, patches = 0, at = 0, patch = 0, lane, stage, i
+        cdef Step* step
+        self.keep = keep
+        self.errors = errors
+        self.n_lanes = len(stages)
+        self.n_data = len(data_sizes)
+        self.capacity = capacity
+        self.n_gradients = n_gradients
+        self.arrays = [None] * self.n_data
+        for lists in stages:
+            for steps in lists:
+                count += len(steps)
+                for item in steps:
+                    for address in item[2]:
+                        patches += address < 0
+        self.steps = <Step*>calloc(count + 1, sizeof(Step))
+        self.lane = <Lane*>calloc(self.n_lanes, sizeof(Lane))
+        self.patches = <Patch*>calloc(patches + 1, sizeof(Patch))
+        self.data = <const real**>calloc(self.n_data + 1, sizeof(real*))
+        self.sizes = <Py_ssize_t*>calloc(self.n_data + 1, sizeof(Py_ssize_t))
+        self.staging = <real**>calloc(self.n_lanes * self.n_data + 1, sizeof(real*))
+        self.gradients = <real**>calloc(self.n_lanes + 1, sizeof(real*))
+        self.bounds = <Py_ssize_t*>calloc(self.n_lanes * STAGES + 1, sizeof(Py_ssize_t))
+        self.patch_bounds = <Py_ssize_t*>calloc(self.n_lanes + 1, sizeof(Py_ssize_t))
+        if not (self.steps and self.lane and self.patches and self.data and self.sizes
+                and self.staging and self.gradients and self.bounds and self.patch_bounds):
+            raise MemoryError
+        for i in range(self.n_data):
+            self.sizes[i] = data_sizes[i]
+        for lane in range(self.n_lanes):
+            self.gradients[lane] = <real*><size_t>gradients[lane]
+            for i in range(self.n_data):
+                self.staging[lane * self.n_data + i] = <real*><size_t>staging[lane][i]
+            for stage in range(STAGES):
+                for item in stages[lane][stage]:
+                    step = self.steps + at
+                    self._bind(step, &self.lane[lane], item)
+                    for i, address in enumerate(item[2]):
+                        if address < 0:
+                            self.patches[patch].slot = &step.p[i]
+                            self.patches[patch].data = -1 - address
+                            patch += 1
+                    at += 1
+                self.bounds[lane * STAGES + stage + 1] = at
+            self.patch_bounds[lane + 1] = patch
+
+    cdef int _bind(self, Step* step, Lane* lane, tuple item) except -1:
+        cdef Py_ssize_t i
+        name, batched, operands, sizes, flags, numbers, table, call = item
+        if name not in _KERNELS:
+            raise KeyError(f"no kernel {name}")
+        if len(operands) > 10 or len(sizes) > 6 or len(flags) > 8 or len(numbers) > 6:
+            raise ValueError(f"too many operands or settings for {name}")
+        step.run = <Kernel><size_t>_KERNELS[name]
+        step.batched = batched
+        step.lane = lane
+        for i in range(len(operands)):
+            step.p[i] = <real*><size_t>operands[i] if operands[i] > 0 else NULL
+        for i in range(len(sizes)):
+            step.n[i] = sizes[i]
+        for i in range(len(flags)):
+            step.f[i] = flags[i]
+        for i in range(len(numbers)):
+            step.c[i] = numbers[i]
+        step.table = <int32_t*><size_t>table
+        step.call = <PyObject*>call if call is not None else NULL
+        return 0
+
+    def __dealloc__(self):
+        free(self.steps)
+        free(self.lane)
+        free(self.patches)
+        free(<void*>self.data)
+        free(self.sizes)
+        free(self.staging)
+        free(self.gradients)
+        free(self.bounds)
+        free(self.patch_bounds)
+
+    def bind_data(self, list arrays):
+        """Read these arrays from now on: contiguous, aligned, of this dtype, of one length."""
+        cdef Py_ssize_t i, rows = -1
+        cdef cnp.ndarray array
+        if len(arrays) != self.n_data:
+            raise ValueError(f"expected {self.n_data} arrays, got {len(arrays)}")
+        for i in range(self.n_data):
+            array = _checked(arrays[i])
+            if array.ndim < 1 or array.shape[0] == 0 or array.size != array.shape[0] * self.sizes[i]:
+                raise ValueError(f"data {i}: expected rows of {self.sizes[i]} elements")
+            if rows >= 0 and array.shape[0] != rows:
+                raise ValueError("the arrays have different numbers of rows")
+            rows = array.shape[0]
+        for i in range(self.n_data):
+            array = arrays[i]
+            self.arrays[i] = array
+            self.data[i] = <const real*>cnp.PyArray_DATA(array)
+
+    def release_data(self):
+        """Let go of the arrays."""
+        self.arrays = [None] * self.n_data
+
+    # -------------------------------------------------------------------------- running steps ---
+
+    cdef inline bint _run(self, Py_ssize_t lane, int stage, Py_ssize_t rows) noexcept nogil:
+        """Run a stage; whether no callback failed."""
+        cdef Step* step = self.steps + self.bounds[lane * STAGES + stage]
+        cdef Step* end = self.steps + self.bounds[lane * STAGES + stage + 1]
+        while step < end:
+            step.run(step, rows if step.batched else 1)
+            if step.call != NULL and step.lane.failed:
+                return False
+            step += 1
+        return True
+
+    cdef inline void _place(self, Py_ssize_t lane, Py_ssize_t start, Py_ssize_t rows, const int64_t* order) noexcept nogil:
+        """Point the operands that are data at a block of rows; gathered where there is an order."""
+        cdef Py_ssize_t i, j, k, size
+        cdef real* to
+        cdef const real* source
+        cdef Patch* patch
+        if order == NULL:
+            for i in range(self.patch_bounds[lane], self.patch_bounds[lane + 1]):
+                patch = self.patches + i
+                patch.slot[0] = <real*>self.data[patch.data] + start * self.sizes[patch.data]
+            return
+        for i in range(self.n_data):
+            size = self.sizes[i]
+            to = self.staging[lane * self.n_data + i]
+            if size == 1:
+                for j in range(rows):
+                    to[j] = self.data[i][order[start + j]]
+            else:
+                for j in range(rows):
+                    source = self.data[i] + order[start + j] * size
+                    k = 0
+                    while k < size:
+                        put(to, k, size, get(source, k, size))
+                        k += VW
+                    to += size
+        for i in range(self.patch_bounds[lane], self.patch_bounds[lane + 1]):
+            patch = self.patches + i
+            patch.slot[0] = self.staging[lane * self.n_data + patch.data]
+
+    def forward(self, Py_ssize_t rows, list outputs):
+        """Run forward on all rows, in blocks.
+
+        ``outputs``: (address of a block's value, elements a row, address of the result).
+        Returns whether no callback failed.
+        """
+        cdef Py_ssize_t start = 0, count, i, n_outputs = len(outputs)
+        cdef bint fine
+        cdef size_t* copies = <size_t*>calloc(3 * n_outputs + 1, sizeof(size_t))
+        if copies == NULL:
+            raise MemoryError
+        for i in range(n_outputs):
+            copies[3 * i], copies[3 * i + 1], copies[3 * i + 2] = outputs[i]
+        self._set_batch(rows)
+        with nogil:
+            fine = self._run(0, ONCE, 1)
+            while fine and start < rows:
+                count = min(self.capacity, rows - start)
+                self._place(0, start, count, NULL)
+                fine = self._run(0, ROWS, count)
+                self.lane[0].first = 0
+                for i in range(n_outputs):
+                    memcpy(<real*>copies[3 * i + 2] + start * copies[3 * i + 1],
+                           <real*>copies[3 * i], count * copies[3 * i + 1] * sizeof(real))
+                start += count
+            fine = fine and self._run(0, TAIL, 1)
+        free(copies)
+        return fine
+
+    def backward(self, Py_ssize_t rows):
+        """Run backward on the one block that ran forward; whether no callback failed."""
+        cdef bint fine
+        self._set_batch(rows)
+        self._place(0, 0, rows, NULL)
+        with nogil:
+            fine = self._run(0, BACK, rows)
+        return fine
+
+    cdef void _set_batch(self, Py_ssize_t rows) noexcept nogil:
+        cdef Py_ssize_t lane
+        for lane in range(self.n_lanes):
+            self.lane[lane].first = lane == 0
+            self.lane[lane].failed = 0
+            self.lane[lane].rows = <real>rows
+            self.lane[lane].per_row = <real>1 / <real>rows
+
+    # ------------------------------------------------------------------------------- training ---
+
+    cdef bint _run_lane(self, Py_ssize_t lane, Py_ssize_t start, Py_ssize_t rows, const int64_t* order) noexcept nogil:
+        """A lane's share of the blocks of a batch of `rows` from `start`."""
+        cdef Py_ssize_t blocks = (rows + self.capacity - 1) // self.capacity
+        cdef Py_ssize_t block = blocks * lane // self.n_lanes
+        cdef Py_ssize_t end = blocks * (lane + 1) // self.n_lanes
+        cdef Py_ssize_t count
+        if lane > 0:
+            memset(self.gradients[lane], 0, self.n_gradients * sizeof(real))
+        while block < end:
+            count = min(self.capacity, rows - block * self.capacity)
+            self._place(lane, start + block * self.capacity, count, order)
+            if not self._run(lane, ROWS, count) or not self._run(lane, BACK, count):
+                return False
+            self.lane[lane].first = 0
+            block += 1
+        return True
+
+    cdef bint _gradients(self, Py_ssize_t start, Py_ssize_t rows, const int64_t* order) noexcept nogil:
+        """The loss and all gradients of a batch; whether no callback failed."""
+        cdef Py_ssize_t lane, i
+        self._set_batch(rows)
+        if not self._run(0, ONCE, 1) or not self._run(0, SEED, 1):
+            return False
+        for lane in range(self.n_lanes):
+            if not self._run_lane(lane, start, rows, order):
+                return False
+        for lane in range(1, self.n_lanes):
+            i = 0
+            while i < self.n_gradients:
+                give(self.gradients[0], i, self.n_gradients, get(self.gradients[lane], i, self.n_gradients), True)
+                i += VW
+        return self._run(0, TAIL, 1) and self._run(0, ONCE_BACK, 1)
+
+    def train(self, Py_ssize_t epochs, Py_ssize_t rows, Py_ssize_t batch, bint shuffle,
+              uint64_t seed, uint64_t epoch, cnp.ndarray vector, size_t loss_address,
+              str optimizer, tuple settings, list slots, cnp.ndarray powers,
+              cnp.ndarray losses, object interrupted):
+        """Run epochs from ``epoch`` on.
+
+        ``vector``, ``slots`` and ``powers`` (two doubles) are changed in place, at the end of each
+        step; ``losses`` takes the mean loss of each epoch. Returns (status, finished epochs,
+        finished steps, step within the epoch, order of the rows in it or None).
+        """
+        cdef Py_ssize_t n = vector.size, done = 0, start = 0, count, step = 0, steps = 0, i
+        cdef real* parameters = <real*>cnp.PyArray_DATA(_checked_writable(vector))
+        cdef const real* loss = <const real*>loss_address
+        cdef double* power = <double*>cnp.PyArray_DATA(powers)
+        cdef double* mean_losses = <double*>cnp.PyArray_DATA(losses)
+        cdef real* slot[4]
+        cdef double setting[8]
+        cdef Update update = find_update(optimizer)
+        cdef int64_t* order = NULL
+        cdef int status = FINISHED
+        cdef double total = 0, now, looked, asked
+        cdef Py_ssize_t until_look = 1, pace = 1
+        if len(settings) > 8 or len(slots) > 4:
+            raise ValueError("too many settings or slots")
+        if losses.size < epochs or losses.dtype != np.float64 or powers.dtype != np.float64 or powers.size < 2:
+            raise ValueError("losses or powers do not fit")
+        if rows < 1 or batch < 1 or rows >= 1 << 32:
+            raise ValueError("rows or batch out of range")
+        for i in range(self.n_data):
+            if self.arrays[i] is None or self.arrays[i].shape[0] != rows:
+                raise ValueError("the data is not bound")
+        for i in range(len(settings)):
+            setting[i] = settings[i]
+        for i in range(len(slots)):
+            if slots[i].size != n:
+                raise ValueError("a slot has another size")
+            slot[i] = <real*>cnp.PyArray_DATA(_checked_writable(slots[i]))
+        cdef object order_array = None
+        if shuffle:
+            order_array = np.empty(rows, np.int64)
+            order = <int64_t*>cnp.PyArray_DATA(order_array)
+        with nogil:
+            looked = asked = coarse_seconds()
+            while done < epochs and status == FINISHED:
+                if shuffle:
+                    shuffle_rows(order, rows, seed, epoch + <uint64_t>done)
+                total = 0
+                start = 0
+                step = 0
+                while start < rows:
+                    count = min(batch, rows - start)
+                    if not self._gradients(start, count, order):
+                        status = RAISED
+                        break
+                    if not isfinite(loss[0]) or not all_finite(n, self.gradients[0]):
+                        status = NOT_FINITE
+                        break
+                    update(n, parameters, self.gradients[0], slot, setting, power)
+                    total += <double>loss[0] * count
+                    start += count
+                    step += 1
+                    steps += 1
+                    until_look -= 1
+                    if until_look == 0:
+                        # Look at the clock every millisecond or two, and at signals every 20 ms.
+                        now = coarse_seconds()
+                        if now - looked < 0.002:
+                            pace = min(2 * pace, 1 << 20)
+                        elif pace > 1:
+                            pace //= 2
+                        looked = now
+                        until_look = pace
+                        if now - asked >= 0.02:
+                            asked = now
+                            with gil:
+                                try:
+                                    PyErr_CheckSignals()
+                                    if interrupted():
+                                        status = INTERRUPTED
+                                except BaseException as error:
+                                    self.errors.append(error)
+                                    status = RAISED
+                            if status != FINISHED:
+                                break
+                if start >= rows:
+                    mean_losses[done] = total / rows
+                    done += 1
+        return status, done, steps, step, order_array

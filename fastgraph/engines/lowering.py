@@ -1,0 +1,619 @@
+"""From a program to steps: which kernel runs when, on which buffers.
+
+This is where the native engine's decisions are made: what runs once a step and what runs block by
+block, who writes a gradient first and who adds to it, and what is fused. The result is data (lists
+of `Step`, named buffers); `native.py` gives it memory and hands it to the compiled `Plan`.
+
+An operation needs nothing here: elementwise operations, losses and reductions are told by their
+base classes, and a kernel is found by the name in the operation's class.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import GraphError
+from ..node import Constant, Input, Node, Parameter, Shape
+from ..ops import Add, Linear, MatMul, Multiply, ReLU, Sigmoid, Tanh
+from ..ops.elementwise import Elementwise
+from ..ops.losses import Loss
+from ..ops.reductions import Mean, Reduction
+from ..program import Program
+
+__all__ = ["STAGES", "Buffer", "CustomBack", "CustomForward", "Lowered", "Step", "lower"]
+
+# Stages, in the order of ``csrc/plan.pxi``.
+STAGES = ONCE, SEED, ROWS, BACK, TAIL, ONCE_BACK = range(6)
+
+# Positions of operands and flags, as in ``csrc/native.pyx`` and the kernels.
+IN, OUT, GRAD, TO, MORE = 0, 3, 4, 5, 8
+WRITE, ADD, FIRST = 0, 1, 2
+VALUE = 7
+LONE0, PER_ROW = 3, 3
+ACTIVATION, THROUGH, PASSED, LONE_BIAS = 3, 4, 5, 6
+ACTIVATIONS = {ReLU: 1, Sigmoid: 2, Tanh: 3}
+
+# From this many rows a step on, W is transposed once for the products that go back through it.
+TRANSPOSE_ROWS = 4
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A place for numbers.
+
+    ``space`` is ``"rows"`` (one row's elements for each row of a block), ``"once"``,
+    ``"gradients"`` (added up over lanes), ``"parameter"``, ``"constant"`` or ``"data"``; ``node``
+    is whose value it is for the last three. ``size``: elements, or elements a row.
+    """
+
+    space: str
+    size: int
+    node: Node | None = None
+
+
+@dataclass(eq=False)
+class Step:
+    """A kernel on operands."""
+
+    kernel: str
+    batched: bool
+    operands: list[Buffer | None]
+    sizes: tuple[int, ...] = ()
+    flags: list[int] = field(default_factory=lambda: [0] * 8)
+    numbers: tuple[float, ...] = ()
+    table: np.ndarray | None = None
+    call: CustomForward | CustomBack | None = None
+    node: Node | None = None
+
+
+@dataclass(eq=False)
+class Lowered:
+    """Steps by stage, and the buffers they speak of.
+
+    Attributes:
+        stages: a list of steps for each stage.
+        values: each node's value buffer (not of nodes fused away).
+        gradients: each node's gradient buffer, where it has one.
+        contributions: ``{(node, position): buffer}``, for step-by-step runs.
+        whole: the rows depend on all rows, so a batch runs in one block.
+        buffers: all buffers but parameters, constants and data, in the order they were made.
+    """
+
+    stages: list[list[Step]]
+    values: dict[Node, Buffer]
+    gradients: dict[Node, Buffer]
+    contributions: dict[tuple[Node, int], Buffer]
+    whole: bool
+    buffers: list[Buffer]
+
+
+def lower(program: Program, mode: str, rows: int, output: Node | None = None) -> Lowered:
+    """The steps of ``program``.
+
+    Parameters:
+        mode: ``"inspect"`` (forward and backward, every value and contribution kept, in one
+            block), ``"evaluate"`` (forward alone) or ``"train"`` (fused, block by block).
+        rows: rows a step, which decide what pays.
+        output: which output gradients start from.
+    """
+    return _Lowering(program, mode, rows, output or program.outputs[0]).run()
+
+
+class _Lowering:
+    def __init__(self, program: Program, mode: str, rows: int, output: Node):
+        self.program = program
+        self.output = output
+        self.mode = mode
+        self.rows = rows
+        self.shapes = program.shapes
+        self.stages: list[list[Step]] = [[] for _ in STAGES]
+        self.values: dict[Node, Buffer] = {}
+        self.gradients: dict[Node, Buffer] = {}
+        self.contributions: dict[tuple[Node, int], Buffer] = {}
+        self.buffers: list[Buffer] = []
+        self.written: set[Buffer] = set()  # gradients that have something to add to
+        self.spreads: dict[tuple[Node, int], Step] = {}
+        self.transposed: dict[Node, Buffer] = {}
+        self.copies: dict[Node, Buffer] = {}
+        self.repeats: dict[tuple[Node, int], Buffer] = {}
+        self.fused: dict[Node, Node] = {}  # a linear layer -> the activation it runs
+        self.affine: dict[Node, tuple[Node, Node, Node]] = {}  # an Add -> x, W, b
+        self.skipped: set[Node] = set()  # nodes that run inside another one
+        self.passed: set[Node] = set()  # activations whose gradient has been passed by the reader
+        self.done_back: set[Node] = set()  # losses whose gradients were written on the way forward
+        if mode == "train":
+            self.wanted = program.trained
+        else:
+            self.wanted = program.differentiable if mode == "inspect" else frozenset()
+        self.readers: dict[Node, list[Node]] = {node: [] for node in program.nodes}
+        for node in program.nodes:
+            for item in node.inputs:
+                self.readers[item].append(node)
+        self.summed = self._find_sums()
+        self.whole = mode == "inspect" or self._needs_whole()
+
+    # What depends on what --------------------------------------------------------------------
+
+    def _batched(self, node: Node) -> bool:
+        return self.shapes[node].batched
+
+    def _reduces(self, node: Node) -> bool:
+        return not self._batched(node) and any(self._batched(item) for item in node.inputs)
+
+    def _find_sums(self) -> set[Node]:
+        """Nodes that depend on a sum over rows."""
+        found: set[Node] = set()
+        for node in self.program.nodes:
+            if self._reduces(node) or any(item in found for item in node.inputs):
+                found.add(node)
+        return found
+
+    def _needs_whole(self) -> bool:
+        """Whether the rows, or the gradients that go back to them, depend on all rows."""
+        for node in self.program.nodes:
+            if self._batched(node) and node in self.summed:
+                return True
+            custom = node.kernel is None and bool(node.inputs)
+            if custom and any(self._batched(item) for item in node.inputs):
+                return True
+            if self.mode == "train" and node in self.summed and not self._reduces(node):
+                # Its gradients are wanted before the rows have run: none may read their sums.
+                for position, item in enumerate(node.inputs):
+                    if item not in self.wanted:
+                        continue
+                    reads = (node.gradient_reads or {}).get(position)
+                    if reads is None or any(node.inputs[i] in self.summed for i in reads):
+                        return True
+        return False
+
+    def _stage(self, node: Node) -> int:
+        if self.whole or self._batched(node) or self._reduces(node):
+            return ROWS
+        return TAIL if node in self.summed else ONCE
+
+    # Buffers ---------------------------------------------------------------------------------
+
+    def _new(self, space: str, size: int) -> Buffer:
+        buffer = Buffer(space, size)
+        self.buffers.append(buffer)
+        return buffer
+
+    def _size(self, node: Node) -> int:
+        return math.prod(self.shapes[node].features)
+
+    def _value(self, node: Node) -> Buffer:
+        if node not in self.values:
+            size = self._size(node)
+            if isinstance(node, Parameter):
+                buffer = Buffer("parameter", size, node)
+            elif isinstance(node, Constant):
+                buffer = Buffer("constant", size, node)
+            elif isinstance(node, Input):
+                buffer = Buffer("data" if self._batched(node) else "constant", size, node)
+            elif self._batched(node):
+                buffer = self._new("rows", size)
+            else:
+                space = "gradients" if self._reduces(node) and not self.whole else "once"
+                buffer = self._new(space, size)
+            self.values[node] = buffer
+        return self.values[node]
+
+    def _gradient(self, node: Node) -> Buffer:
+        if node not in self.gradients:
+            if self._batched(node):
+                space = "rows"
+            else:
+                shared = node in self.summed or node is self.output or self.mode == "inspect"
+                space = "once" if shared and not isinstance(node, Parameter) else "gradients"
+            self.gradients[node] = self._new(space, self._size(node))
+        return self.gradients[node]
+
+    def _target(self, node: Node, position: int) -> tuple[Buffer | None, int]:
+        """Where the gradient of an input goes, and whether it is written or added."""
+        item = node.inputs[position]
+        if item not in self.wanted:
+            return None, WRITE
+        if self.mode == "inspect":
+            space = "rows" if self._batched(item) else "once"
+            buffer = self._new(space, self._size(item))
+            self.contributions[node, position] = buffer
+            return buffer, WRITE
+        return self._meeting(self._gradient(item), self._batched(item), self._rowwise(node))
+
+    def _rowwise(self, node: Node) -> bool:
+        """Whether the node's backward step runs once per block."""
+        return self._stage(node) == ROWS and not self.whole
+
+    def _meeting(self, buffer: Buffer, batched: bool, rowwise: bool) -> tuple[Buffer, int]:
+        if buffer in self.written:
+            return buffer, ADD
+        self.written.add(buffer)
+        # What has no rows gathers over the blocks of a step.
+        return buffer, FIRST if rowwise and not batched else WRITE
+
+    # Steps -----------------------------------------------------------------------------------
+
+    def run(self) -> Lowered:
+        if self.mode != "inspect":
+            self._fuse()
+        if self.mode != "evaluate":
+            for node in self.program.parameters:
+                # First, so that the gradients of all parameters lie together, in their order.
+                self._gradient(node)
+            self.written.add(self._gradient(self.output))
+        forward = [n for n in self.program.nodes if n.inputs and n not in self.skipped]
+        if self.mode == "train" and not self.whole:
+            self._seed_stage(forward)
+        for node in forward:
+            self._forward(node)
+        for node in self.program.outputs:
+            self._value(node)
+        if self.mode != "evaluate":
+            # In the order in which they will run: what is lowered first writes, the rest adds.
+            for stage in (ROWS, ONCE):
+                for node in reversed(forward):
+                    if self._stage(node) == stage and node not in self.done_back:
+                        self._backward(node)
+        return Lowered(
+            self.stages, self.values, self.gradients, self.contributions, self.whole, self.buffers
+        )
+
+    def _seed_stage(self, forward: list[Node]) -> None:
+        """Gradients from the output down to the sums over rows: before the rows."""
+        for node in reversed(forward):
+            if self._stage(node) == TAIL:
+                self._backward(node)
+
+    def _forward(self, node: Node) -> None:
+        stage = self._stage(node)
+        step = self._describe(node, stage)
+        step.kernel += "_forward"
+        step.operands[OUT] = self._value(self.fused.get(node, node))
+        if isinstance(step.call, CustomForward):
+            step.call.value = step.operands[OUT]
+        if self._reduces(node) and not self.whole:
+            step.flags[VALUE] = FIRST
+            fused = isinstance(node, Loss) and self.mode == "train" and node in self.wanted
+            if fused and not self._gradient_missing(node):
+                # The gradient of the loss is known already: write those of its inputs as well.
+                step.operands[GRAD] = self._gradient(node)
+                self._point_back(node, step)
+                self.done_back.add(node)
+        self.stages[stage].append(step)
+        if node in self.done_back:
+            self._after_back(node, step, ROWS)
+
+    def _backward(self, node: Node) -> None:
+        owner = self.fused.get(node, node)  # whose gradient this step is given
+        if self._gradient_missing(owner) or not any(item in self.wanted for item in self._reads(node)):
+            return
+        forward_stage = self._stage(node)
+        stage = {ROWS: BACK, TAIL: SEED, ONCE: ONCE_BACK}[forward_stage]
+        step = self._describe(node, forward_stage, backward=True)
+        step.kernel += "_backward"
+        step.operands[OUT] = self._value(owner)
+        step.operands[GRAD] = self._gradient(owner)
+        if owner in self.passed:
+            step.flags[PASSED] = 1
+        self._point_back(node, step)
+        self.stages[stage].append(step)
+        self._after_back(node, step, stage)
+
+    def _gradient_missing(self, node: Node) -> bool:
+        return node not in self.gradients or self.gradients[node] not in self.written
+
+    def _reads(self, node: Node) -> tuple[Node, ...]:
+        return self.affine.get(node, node.inputs)
+
+    def _point_back(self, node: Node, step: Step) -> None:
+        """Set the operands that take the gradients of the inputs."""
+        if node in self.affine:
+            targets = [self._affine_target(node, item) for item in self.affine[node]]
+        else:
+            targets = []
+            for position in range(len(node.inputs)):
+                spread = self.spreads.get((node, position))
+                if spread is not None and node.inputs[position] in self.wanted:
+                    # The gradient of the spread operand first; it is summed back after.
+                    out = spread.operands[OUT]
+                    targets.append((self._new(out.space, out.size), WRITE))
+                else:
+                    targets.append(self._target(node, position))
+        for position, (buffer, how) in enumerate(targets[:3]):
+            step.operands[TO + position] = buffer
+            step.flags[position] = how
+        if isinstance(step.call, CustomBack):
+            step.call.gradient = step.operands[GRAD]
+            step.call.targets = targets
+        if isinstance(node, Linear) and step.operands[TO] is not None:
+            self._point_linear_back(node, step)
+
+    def _affine_target(self, node: Node, item: Node) -> tuple[Buffer | None, int]:
+        if item not in self.wanted:
+            return None, WRITE
+        return self._meeting(self._gradient(item), self._batched(item), self._rowwise(node))
+
+    def _point_linear_back(self, node: Node, step: Step) -> None:
+        x, W = node.inputs[0], node.inputs[1]
+        k, n, _ = step.sizes
+        if n > 1 and self.rows * step.sizes[2] >= TRANSPOSE_ROWS:
+            if W not in self.transposed:
+                buffer = self._new("once", k * n)
+                self.transposed[W] = buffer
+                transposing = Step("transpose_forward", False, _operands({IN: self._value(W), OUT: buffer}), (k, n))
+                where = self._stage(W) if not isinstance(W, (Parameter, Constant)) else ONCE
+                self.stages[where].append(transposing)
+            step.operands[MORE] = self.transposed[W]
+        if (
+            self.mode == "train"
+            and isinstance(x, ReLU)
+            and x in self.fused.values()
+            and len(self.readers[x]) == 1
+            and step.flags[0] == WRITE
+            and x not in self.program.outputs
+        ):
+            step.flags[THROUGH] = 1
+            self.passed.add(x)
+
+    def _after_back(self, node: Node, step: Step, stage: int) -> None:
+        """Sum spread gradients back, and let contributions meet."""
+        for position, item in enumerate(node.inputs):
+            spread = self.spreads.get((node, position))
+            if spread is None or item not in self.wanted:
+                continue
+            target, how = self._target(node, position)
+            back = Step(
+                "spread_backward",
+                spread.batched,
+                _operands({GRAD: step.operands[TO + position], TO: target}),
+                spread.sizes,
+                table=spread.table,
+            )
+            back.flags[0] = how
+            self.stages[stage].append(back)
+        if self.mode != "inspect":
+            return
+        for position, item in enumerate(node.inputs):
+            buffer = self.contributions.get((node, position))
+            if buffer is None:
+                continue
+            target, how = self._meeting(self._gradient(item), self._batched(item), False)
+            meet = Step(
+                "accumulate_forward",
+                self._batched(item),
+                _operands({IN: buffer, OUT: target}),
+                (buffer.size,),
+            )
+            meet.flags[VALUE] = how
+            self.stages[stage].append(meet)
+
+    # Kinds of operations ---------------------------------------------------------------------
+
+    def _describe(self, node: Node, stage: int, backward: bool = False) -> Step:
+        """The step of ``node`` without value and gradients: kernel, operands, sizes, flags."""
+        batched = self._batched(node) or self._reduces(node)
+        step = Step(node.kernel or "custom", batched, [None] * 10, node=node)
+        if node in self.affine:
+            return self._describe_affine(node, step)
+        if node.kernel is None:
+            step.call = CustomBack(node) if backward else CustomForward(node)
+            step.call.inputs = [self._readable(item) for item in node.inputs]
+            return step
+        if isinstance(node, Elementwise):
+            shape = self.shapes[node]
+            self._operands_of(node, step, shape, stage, lone=True)
+            step.sizes = (self._size(node),)
+            step.numbers = node.numbers
+        elif isinstance(node, Loss):
+            shape = next((self.shapes[i] for i in node.inputs if self._batched(i)), None)
+            shape = shape or Shape(None, np.broadcast_shapes(*(self.shapes[i].features for i in node.inputs)))
+            self._operands_of(node, step, shape, stage, lone=False)
+            size = math.prod(shape.features)
+            step.sizes = (size,)
+            step.flags[PER_ROW] = int(shape.batched)
+            step.numbers = (1 / size, *node.numbers)
+        elif isinstance(node, Reduction):
+            self._describe_reduction(node, step)
+        elif isinstance(node, Linear):
+            self._describe_linear(node, step, stage)
+        elif isinstance(node, MatMul):
+            self._describe_matmul(node, step)
+        else:
+            raise GraphError(f"{node}: the native engine does not know this kind of operation")
+        return step
+
+    def _readable(self, node: Node) -> Buffer:
+        """The node's value where a callback can read it: rows of data are copied for it."""
+        value = self._value(node)
+        if value.space != "data":
+            return value
+        if node not in self.copies:
+            out = self.copies[node] = self._new("rows", value.size)
+            copy = Step("accumulate_forward", True, _operands({IN: value, OUT: out}), (value.size,))
+            self.stages[ROWS].append(copy)
+        return self.copies[node]
+
+    def _operands_of(self, node: Node, step: Step, shape: Shape, stage: int, lone: bool) -> None:
+        """Inputs of ``shape``: as they are, single numbers where the kernel takes them, or spread."""
+        for position, item in enumerate(node.inputs):
+            given = self.shapes[item]
+            if given.batched == shape.batched and given.features == shape.features:
+                step.operands[IN + position] = self._value(item)
+            elif lone and not given.batched and self._size(item) == 1 and len(node.inputs) > 1:
+                step.operands[IN + position] = self._value(item)
+                step.flags[LONE0 + position] = 1
+            else:
+                step.operands[IN + position] = self._spread(node, position, shape, stage)
+
+    def _spread(self, node: Node, position: int, shape: Shape, stage: int) -> Buffer:
+        """The buffer of an input repeated to ``shape``; made on first use."""
+        known = self.spreads.get((node, position))
+        if known is None:
+            item = node.inputs[position]
+            given = self.shapes[item]
+            axes = given.features
+            if shape.batched and not given.batched and len(axes) > len(shape.features):
+                axes = axes[1:]  # an axis of size 1 that falls on the batch
+            size, own = math.prod(shape.features), math.prod(axes)
+            index = np.arange(own, dtype=np.int32).reshape(axes)
+            table = np.ascontiguousarray(np.broadcast_to(index, shape.features).ravel())
+            out = self._new("rows" if shape.batched else "once", size)
+            known = Step(
+                "spread_forward",
+                shape.batched,
+                _operands({IN: self._value(item), OUT: out}),
+                (size, own, own if given.batched else 0),
+                table=table,
+            )
+            self.spreads[node, position] = known
+            self.stages[stage].append(known)
+        return known.operands[OUT]
+
+    def _describe_reduction(self, node: Reduction, step: Step) -> None:
+        (x,) = node.inputs
+        given = self.shapes[x]
+        size = math.prod(given.features)
+        step.operands[IN] = self._value(x)
+        if node.axis is None:
+            step.kernel = "total"
+            step.sizes = (size,)
+            mean = isinstance(node, Mean)
+            step.flags[PER_ROW] = int(mean and given.batched)
+            step.numbers = (1 / size if mean else 1.0,)
+            return
+        first = 1 if given.batched else 0
+        axes = tuple(axis - first for axis in node.reduced_axes(given))
+        kept = tuple(1 if i in axes else n for i, n in enumerate(given.features))
+        out = math.prod(kept)
+        index = np.arange(out, dtype=np.int32).reshape(kept)
+        step.kernel = "along"
+        step.table = np.ascontiguousarray(np.broadcast_to(index, given.features).ravel())
+        step.sizes = (size, out)
+        step.numbers = (out / size if isinstance(node, Mean) else 1.0,)
+
+    def _describe_linear(self, node: Linear, step: Step, stage: int) -> None:
+        x, W = node.inputs[0], node.inputs[1]
+        size = self._size(x)
+        out = self._size(node)
+        if not self.shapes[W].features:
+            step.sizes = (1, 1, size)
+        else:
+            k = self.shapes[W].features[0]
+            step.sizes = (k, out * k // size, size // k)
+        step.operands[IN] = self._value(x)
+        step.operands[IN + 1] = self._value(W)
+        if len(node.inputs) == 3:
+            b = node.inputs[2]
+            n = step.sizes[1]
+            if self._size(b) == n:
+                step.operands[IN + 2] = self._value(b)
+            else:  # one number for all outputs
+                step.operands[IN + 2] = self._repeated(b, n, stage)
+                step.flags[LONE_BIAS] = 1
+        if node in self.fused:
+            step.flags[ACTIVATION] = ACTIVATIONS[type(self.fused[node])]
+
+    def _repeated(self, number: Node, size: int, stage: int) -> Buffer:
+        """A buffer with ``number`` in every element, for what has no rows."""
+        key = (number, size)
+        if key not in self.repeats:
+            out = self.repeats[key] = self._new("once", size)
+            spread = Step(
+                "spread_forward",
+                False,
+                _operands({IN: self._value(number), OUT: out}),
+                (size, 1, 0),
+                table=np.zeros(size, np.int32),
+            )
+            self.stages[stage if self.whole or stage != ROWS else ONCE].append(spread)
+        return self.repeats[key]
+
+    def _describe_affine(self, node: Node, step: Step) -> Step:
+        x, W, b = self.affine[node]
+        step.kernel = "linear"
+        step.sizes = (1, 1, self._size(x))
+        for position, item in enumerate((x, W, b)):
+            step.operands[IN + position] = self._value(item)
+        if node in self.fused:
+            step.flags[ACTIVATION] = ACTIVATIONS[type(self.fused[node])]
+        return step
+
+    def _describe_matmul(self, node: MatMul, step: Step) -> None:
+        a, b = node.inputs
+        left, right = self.shapes[a], self.shapes[b]
+        k = left.features[-1]
+        n = right.features[-1] if len(right.features) > 1 else 1
+        step.operands[IN], step.operands[IN + 1] = self._value(a), self._value(b)
+        if left.batched and not right.batched:
+            m, count = math.prod(left.features[:-1]), 1
+        else:
+            m = left.features[-2] if len(left.features) > 1 else 1
+            deeper = left if left.batched else right
+            count = math.prod(deeper.features[:-2]) if self._batched(node) else 1
+        a_step = m * k if left.batched or not right.batched else 0
+        b_step = k * n if right.batched or not left.batched else 0
+        step.sizes = (m, k, n, a_step, b_step, count)
+
+    # Fusion ----------------------------------------------------------------------------------
+
+    def _fuse(self) -> None:
+        """Find k * x + b on single numbers, and layers that can run their activation."""
+        for node in self.program.nodes:
+            if isinstance(node, Add):
+                found = self._find_affine(node)
+                if found is not None:
+                    self.affine[node] = found[1]
+                    self.skipped.add(found[0])
+        for node in self.program.nodes:
+            if type(node) in ACTIVATIONS:
+                (layer,) = node.inputs
+                if (
+                    (isinstance(layer, Linear) or layer in self.affine)
+                    and self._alone(layer)
+                    and self._batched(layer)
+                ):
+                    self.fused[layer] = node
+                    self.skipped.add(node)
+
+    def _alone(self, node: Node) -> bool:
+        """Whether nobody but one reader looks at the node."""
+        return len(self.readers[node]) == 1 and node not in self.program.outputs
+
+    def _find_affine(self, node: Add) -> tuple[Node, tuple[Node, Node, Node]] | None:
+        def number(item: Node) -> bool:
+            return not self._batched(item) and self._size(item) == 1 and item not in self.summed
+
+        for product, b in (node.inputs, node.inputs[::-1]):
+            if not (isinstance(product, Multiply) and self._alone(product) and number(b)):
+                continue
+            for x, W in (product.inputs, product.inputs[::-1]):
+                plain = self._batched(x) and number(W)
+                if plain and self.shapes[x] == self.shapes[node]:
+                    return product, (x, W, b)
+        return None
+
+
+@dataclass(eq=False)
+class CustomForward:
+    """A call of a user's forward, on buffers that `native.py` shows it as arrays."""
+
+    node: Node
+    inputs: list[Buffer] = field(default_factory=list)
+    value: Buffer | None = None
+
+
+@dataclass(eq=False)
+class CustomBack:
+    """A call of a user's backward."""
+
+    node: Node
+    inputs: list[Buffer] = field(default_factory=list)
+    gradient: Buffer | None = None
+    targets: list[tuple[Buffer | None, int]] = field(default_factory=list)
+
+
+def _operands(named: dict[int, Buffer | None]) -> list[Buffer | None]:
+    return [named.get(position) for position in range(10)]

@@ -1,0 +1,466 @@
+"""The native engine: memory for a lowered program, and the compiled `Plan` that runs it.
+
+Only this file imports the compiled extension (through `extension.py`). Arrays are checked where
+they cross: by `feeds.bind` for what users feed, by ``Plan`` for dtype, contiguity and size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from ..node import Constant, Input, Node, Parameter
+from ..optimizers import Optimizer, OptimizerState
+from ..program import Program
+from .custom import check_gradients, check_value, read_only
+from .extension import available_isas, build_info, choose_isa, load_extension
+from .lowering import STAGES, Buffer, CustomBack, Lowered, lower
+from .outcome import Failure, Outcome
+
+__all__ = [
+    "Executor", "Trainer", "available_isas", "build_info", "choose_isa", "kernels",
+    "load_extension",
+]  # fmt: skip
+
+#: Bytes of one block's values and gradients; measured, see docs/performance.md.
+BLOCK_BYTES = 128 * 1024
+#: The most shares a batch is divided into, whatever the number of threads.
+MAX_LANES = 8
+
+_LINE = 64  # bytes; every buffer starts on a cache line
+
+
+def kernels() -> frozenset[str]:
+    """The names of the operations that have a pair of native kernels."""
+    names = load_extension(choose_isa(), "float64").kernels()
+    return frozenset(name.rpartition("_")[0] for name in names)
+
+
+class Executor:
+    """Runs a program step by step, or forward alone."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._bound: dict[Any, _Bound] = {}
+        self._last: tuple[_Bound, dict[Input, np.ndarray], int] | None = None
+
+    def forward(self, arrays: dict[Input, np.ndarray]) -> dict[Node, np.ndarray]:
+        """The value of every node, by node."""
+        return self._inspect(arrays, self.program.outputs[0])
+
+    def _inspect(self, arrays: dict[Input, np.ndarray], output: Node) -> dict[Node, np.ndarray]:
+        rows = _rows(arrays)
+        bound = self._bound.get((output, rows))
+        if bound is None:
+            lowered = lower(self.program, "inspect", rows, output)
+            self._forget("inspect")
+            bound = self._bound[output, rows] = _Bound(self.program, lowered, rows, 1)
+        bound.feed(arrays)
+        bound.checked(bound.plan.forward(rows, []))
+        self._last = (bound, arrays, rows)
+        values = {}
+        for node in self.program.nodes:
+            if isinstance(node, Input):
+                values[node] = arrays[node]
+            elif isinstance(node, Parameter):
+                values[node] = node.value
+            else:
+                values[node] = bound.read(bound.lowered.values[node], node, rows)
+        return values
+
+    def backward(self, output: Node, gradient: np.ndarray) -> tuple[dict, dict]:
+        """Gradients of ``output`` with respect to every node, and contributions by edge."""
+        bound, arrays, rows = self._last
+        if bound is not self._bound.get((output, rows)):
+            self._inspect(arrays, output)
+            bound, _, _ = self._last
+        lowered = bound.lowered
+        bound.view(lowered.gradients[output], output, rows)[...] = gradient
+        bound.checked(bound.plan.backward(rows))
+        gradients = {}
+        for node in self.program.differentiable:
+            buffer = lowered.gradients.get(node)
+            if buffer is None or not bound.reached(node):
+                shape = _shape(self.program, node, rows)
+                gradients[node] = np.zeros(shape, self.program.dtype)
+            else:
+                gradients[node] = bound.read(buffer, node, rows)
+        contributions: dict[Node, dict[Node, np.ndarray]] = {n: {} for n in self.program.nodes}
+        for (node, position), buffer in lowered.contributions.items():
+            item = node.inputs[position]
+            part = bound.read(buffer, item, rows)
+            known = contributions[node].get(item)
+            contributions[node][item] = part if known is None else known + part
+        return gradients, contributions
+
+    def evaluate(self, arrays: dict[Input, np.ndarray]) -> list[np.ndarray]:
+        """The values of the program's outputs."""
+        rows = _rows(arrays)
+        bound = self._bound.get("evaluate")
+        if bound is None or rows > bound.capacity and bound.capacity < bound.largest:
+            lowered = lower(self.program, "evaluate", rows)
+            bound = self._bound["evaluate"] = _Bound(self.program, lowered, rows, 1)
+        bound.feed(arrays)
+        results, copies = [], []
+        for node in self.program.outputs:
+            buffer = bound.lowered.values[node]
+            if buffer.space == "rows":
+                result = np.empty(_shape(self.program, node, rows), self.program.dtype)
+                copies.append((bound.address(buffer, 0), buffer.size, result.ctypes.data))
+            else:
+                result = None
+            results.append(result)
+        bound.checked(bound.plan.forward(rows, copies))
+        for i, node in enumerate(self.program.outputs):
+            if isinstance(node, Input):
+                results[i] = arrays[node].copy()
+            elif results[i] is None:
+                results[i] = bound.read(bound.lowered.values[node], node, rows)
+        return results
+
+    def _forget(self, mode: str) -> None:
+        """Free the memory of step-by-step runs on other numbers of rows."""
+        self._bound = {key: bound for key, bound in self._bound.items() if key == "evaluate"}
+
+
+class Trainer:
+    """Runs epochs of a program over bound data, in compiled code."""
+
+    def __init__(
+        self,
+        program: Program,
+        arrays: dict[Input, np.ndarray],
+        *,
+        optimizer: Optimizer,
+        state: OptimizerState,
+        batch_size: int | None,
+        shuffle: bool,
+        seed: int,
+        threads: int = 1,
+    ):
+        self.program = program
+        self.optimizer = optimizer
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rows = _rows(arrays)
+        self.batch_size = min(batch_size or self.rows, self.rows)
+        lowered = lower(program, "train", self.batch_size)
+        self._bound = _Bound(program, lowered, self.batch_size, MAX_LANES, vector=True)
+        self._bound.feed(arrays)
+        (output,) = program.outputs
+        self._bound.view(lowered.gradients[output], output, 1)[...] = 1
+        self._loss = self._bound.address(lowered.values[output], 0)
+        self._slots = [slot.copy() for slot in state.slots]
+        self._powers = state.powers.copy()
+        self._steps = state.steps
+        self._epochs = state.epochs
+
+    def run(self, epochs: int, interrupted: Callable[[], bool]) -> Outcome:
+        """Train for ``epochs`` more, until a step fails or ``interrupted()`` between two steps."""
+        bound = self._bound
+        losses = np.empty(epochs)
+        status, done, steps, step, order = bound.plan.train(
+            epochs,
+            self.rows,
+            self.batch_size,
+            self.shuffle,
+            self.seed,
+            self._epochs,
+            bound.vector,
+            self._loss,
+            self.optimizer.kernel,
+            self.optimizer.settings(),
+            self._slots,
+            self._powers,
+            losses,
+            interrupted,
+        )
+        self._epochs += done
+        self._steps += steps
+        bound.checked(status != 3)
+        failure = None
+        if status == 1:
+            start = step * self.batch_size
+            rows = np.arange(self.rows) if order is None else order
+            failure = Failure(done, step, rows[start : start + self.batch_size].copy())
+        return Outcome(losses[:done].copy(), failure, interrupted=status == 2)
+
+    def finish(self) -> OptimizerState:
+        """Write the parameters back to their nodes; the state to go on from."""
+        self._bound.write_parameters()
+        return OptimizerState(self._slots, self._powers, self._steps, self._epochs)
+
+
+class _Bound:
+    """A lowered program with memory: buffers at addresses, steps in a compiled plan.
+
+    Parameters:
+        rows: the largest batch.
+        lanes: the most shares of a batch.
+        vector: keep a vector of all parameters, which an optimizer works on; else kernels read
+            the parameters where their nodes keep them.
+    """
+
+    def __init__(
+        self, program: Program, lowered: Lowered, rows: int, lanes: int, vector: bool = False
+    ):
+        self.program = program
+        self.lowered = lowered
+        self.dtype = program.dtype
+        self.largest = rows if lowered.whole else _block_rows(lowered, self.dtype)
+        self.capacity = min(rows, self.largest)
+        blocks = -(-rows // self.capacity)
+        self.lanes = 1 if lowered.whole or blocks < 4 else min(lanes, blocks // 2)
+        self.inputs = [n for n in program.inputs if program.shapes[n].batched]
+        self.errors: list[BaseException] = []
+        self.vector: np.ndarray | None = None
+        self._has_vector = vector
+        self._constants: dict[Node, np.ndarray] = {}
+        self._parameters: dict[Parameter, np.ndarray] = {}
+        self._offsets: dict[Buffer, int] = {}
+        self._lay_out()
+        self._build()
+
+    # Memory ----------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        item, line = self.dtype.itemsize, _LINE // self.dtype.itemsize
+        totals = {"rows": 0, "once": 0, "gradients": 0}
+        for buffer in self.lowered.buffers:
+            self._offsets[buffer] = totals[buffer.space]
+            if buffer.space == "gradients":
+                totals["gradients"] += buffer.size  # without gaps: one vector, as the parameters
+            else:
+                size = buffer.size * (self.capacity if buffer.space == "rows" else 1)
+                totals[buffer.space] += -(-size // line) * line
+        for node in self.inputs:
+            buffer = self.lowered.values.get(node)
+            if buffer is not None:
+                self._offsets[buffer] = totals["rows"]
+                totals["rows"] += -(-buffer.size * self.capacity // line) * line
+        self.n_gradients = totals["gradients"]
+        self._arena = {
+            space: [
+                _zeros(size, self.dtype) for _ in range(1 if space == "once" else self.lanes)
+            ]
+            for space, size in totals.items()
+        }
+        self._base = {space: [a.ctypes.data for a in arrays] for space, arrays in self._arena.items()}
+        self._item = item
+        for node in self.program.nodes:
+            if isinstance(node, Constant):
+                self._constants[node] = np.array(node.constant, self.dtype, order="C")
+            elif isinstance(node, Input) and node not in self.inputs:
+                self._constants[node] = np.zeros((), self.dtype)
+        if self._has_vector:
+            size = sum(node.value.size for node in self.program.parameters)
+            self.vector = _zeros(size, self.dtype)
+            at = 0
+            for node in self.program.parameters:
+                span = self.vector[at : at + node.value.size]
+                self._parameters[node] = span.reshape(node.value.shape)
+                at += node.value.size
+            self._read_parameters()
+        else:
+            self._take_parameters()
+
+    def _take_parameters(self) -> None:
+        """Read the parameters where they are kept; in another dtype, a copy of them."""
+        for node in self.program.parameters:
+            same = node.value.dtype == self.dtype
+            self._parameters[node] = node.value if same else np.array(node.value, self.dtype)
+
+    def _read_parameters(self) -> None:
+        for node, array in self._parameters.items():
+            array[...] = node.value
+
+    def write_parameters(self) -> None:
+        """Give the nodes the parameters of the vector."""
+        for node, array in self._parameters.items():
+            node.value[...] = array
+
+    def address(self, buffer: Buffer | None, lane: int) -> int:
+        """Where a buffer lies, for one lane; -1 - i stands for data input i."""
+        if buffer is None:
+            return 0
+        if buffer.space == "data":
+            return -1 - self.inputs.index(buffer.node)
+        if buffer.space == "parameter":
+            return self._parameters[buffer.node].ctypes.data
+        if buffer.space == "constant":
+            return self._constants[buffer.node].ctypes.data
+        base = self._base[buffer.space][0 if buffer.space == "once" else lane]
+        return base + self._offsets[buffer] * self._item
+
+    def view(self, buffer: Buffer, node: Node, rows: int, lane: int = 0) -> np.ndarray:
+        """A buffer's memory as an array of the node's shape."""
+        shape = _shape(self.program, node, rows)
+        if buffer.space == "parameter":
+            return self._parameters[buffer.node]
+        if buffer.space == "constant":
+            return self._constants[buffer.node]
+        flat = self._arena[buffer.space][lane]
+        start = self._offsets[buffer]
+        return flat[start : start + _count(shape)].reshape(shape)
+
+    def read(self, buffer: Buffer, node: Node, rows: int) -> np.ndarray:
+        """A copy of a buffer's numbers in the node's shape."""
+        return self.view(buffer, node, rows).copy()
+
+    def reached(self, node: Node) -> bool:
+        """Whether the gradient of the node is written by some step."""
+        buffer = self.lowered.gradients.get(node)
+        return buffer in self._written
+
+    # The plan --------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self._written = {
+            operand
+            for steps in self.lowered.stages
+            for step in steps
+            for operand in (*step.operands[3:4], *step.operands[5:8])
+            if operand is not None
+        } | {self.lowered.gradients[n] for n in self.program.outputs if n in self.lowered.gradients}
+        known: dict[Buffer, int] = {}
+        lanes = []
+        for lane in range(self.lanes):
+            known.clear()
+            stages = []
+            for stage in STAGES:
+                rows = []
+                if lane == 0 or stage in (2, 3):
+                    for step in self.lowered.stages[stage]:
+                        operands = []
+                        for buffer in step.operands:
+                            if buffer is None:
+                                operands.append(0)
+                                continue
+                            address = known.get(buffer)
+                            if address is None:
+                                address = known[buffer] = self.address(buffer, lane)
+                            operands.append(address)
+                        table = 0 if step.table is None else step.table.ctypes.data
+                        call = None if step.call is None else self._callback(step.call)
+                        rows.append(
+                            (
+                                step.kernel, step.batched, operands, step.sizes, step.flags,
+                                step.numbers, table, call,
+                            )  # fmt: skip
+                        )
+                stages.append(rows)
+            lanes.append(stages)
+        staging = [
+            [
+                self._base["rows"][lane] + self._offsets[self.lowered.values[n]] * self._item
+                if n in self.lowered.values
+                else 0
+                for n in self.inputs
+            ]
+            for lane in range(self.lanes)
+        ]
+        sizes = [_count(self.program.shapes[n].features) for n in self.inputs]
+        module = load_extension(choose_isa(), self.dtype.name)
+        keep = (lanes, self._arena, self._constants, self._parameters, self.vector, self.lowered)
+        self.plan = module.Plan(
+            lanes, staging, sizes, self.capacity, self._base["gradients"], self.n_gradients, keep,
+            self.errors,
+        )  # fmt: skip
+
+    def feed(self, arrays: dict[Input, np.ndarray]) -> None:
+        """Bind data and what stands outside the plan's memory."""
+        if not self._has_vector:
+            moved = False
+            for node, array in self._parameters.items():
+                if node.value.dtype != self.dtype:
+                    array[...] = node.value
+                elif node.value is not array:
+                    moved = True
+            if moved:
+                self._take_parameters()
+                self._build()
+        for node, array in self._constants.items():
+            if isinstance(node, Input):
+                array[...] = arrays[node]
+        self.plan.bind_data([arrays[node] for node in self.inputs])
+
+    def checked(self, fine: bool) -> None:
+        """Raise what a callback raised."""
+        if not fine:
+            error = self.errors.pop() if self.errors else GraphError("the native engine stopped")
+            self.errors.clear()
+            raise error
+
+    # A user's own nodes ----------------------------------------------------------------------
+
+    def _callback(self, call: Any) -> Callable[[int], bool]:
+        run = self._backward_call if isinstance(call, CustomBack) else self._forward_call
+
+        def guarded(rows: int) -> bool:
+            try:
+                run(call, rows)
+            except BaseException as error:
+                self.errors.append(error)
+                return False
+            return True
+
+        return guarded
+
+    def _given(self, call: Any, rows: int) -> list[np.ndarray]:
+        pairs = zip(call.inputs, call.node.inputs, strict=True)
+        return [read_only(self.view(buffer, item, rows)) for buffer, item in pairs]
+
+    def _forward_call(self, call: Any, rows: int) -> None:
+        with np.errstate(all="ignore"):
+            value = np.asarray(call.node.forward(*self._given(call, rows)), self.dtype)
+        check_value(call.node, value.shape, self.program.shapes[call.node], rows)
+        self.view(call.value, call.node, rows)[...] = value
+
+    def _backward_call(self, call: Any, rows: int) -> None:
+        gradient = read_only(self.view(call.gradient, call.node, rows))
+        given = self._given(call, rows)
+        with np.errstate(all="ignore"):
+            parts = call.node.backward(gradient, *given)
+        parts = check_gradients(call.node, parts, [array.shape for array in given])
+        for item, part, (buffer, how) in zip(call.node.inputs, parts, call.targets, strict=True):
+            if buffer is None:
+                continue
+            target = self.view(buffer, item, rows)
+            if how != 1:
+                target[...] = 0 if part is None else part
+            elif part is not None:
+                target += part
+
+
+def _block_rows(lowered: Lowered, dtype: np.dtype) -> int:
+    """Rows of a block, so that its values and gradients stay in the cache."""
+    per_row = sum(buffer.size for buffer in lowered.buffers if buffer.space == "rows")
+    per_row += sum(buffer.size for buffer in lowered.values.values() if buffer.space == "data")
+    rows = BLOCK_BYTES // (max(per_row, 1) * dtype.itemsize)
+    return max(32, min(rows // 32 * 32, 4096))
+
+
+def _rows(arrays: dict[Input, np.ndarray]) -> int:
+    return next((array.shape[0] for array in arrays.values() if array.ndim), 1)
+
+
+def _shape(program: Program, node: Node, rows: int) -> tuple[int, ...]:
+    shape = program.shapes[node]
+    return (rows, *shape.features) if shape.batched else shape.features
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _zeros(count: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros that start on a cache line."""
+    raw = np.zeros(count * dtype.itemsize + 2 * _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + count * dtype.itemsize].view(dtype)
