@@ -76,10 +76,13 @@ def _native_facts() -> dict[str, str]:
     isas = list(extension.available_isas())
     if not isas:
         return {"instruction set": "none: the native engine is not built"}
-    build = extension.build_info()
+    isa, build = extension.choose_isa(), extension.build_info()
+    extras = [name for name in ("debug", "sanitize") if build[name]]
     return {
-        "instruction set": f"{extension.choose_isa()} (available: {', '.join(isas)})",
-        **{name: str(fact) for name, fact in build.items()},
+        "instruction set": f"{isa} (available: {', '.join(isas)})",
+        "compiler": build["compiler"],
+        "flags": f"{build['flags']} {build['tiers'][isa]}".strip(),
+        "built with": ", ".join([f"Cython {build['cython']}", f"NumPy {build['numpy']}", *extras]),
     }
 
 

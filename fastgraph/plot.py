@@ -774,10 +774,10 @@ def history(history, *, validation=None, log=True, best=True, xlabel="epoch", ti
 
 
 def _plain_log_ticks(axis, values):
-    """Within two decades a log axis of powers of ten has hardly a tick: write 50, not 5×10¹."""
+    """Within three decades a log axis of powers of ten has hardly a tick: write 50, not 5×10¹."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    if values.max() / values.min() > 100:
+    if values.max() / values.min() > 1000:
         return
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))

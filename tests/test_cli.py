@@ -175,6 +175,7 @@ def test_info_names_the_instruction_sets(capsys):
     assert f"{extension.choose_isa()} (available: {available})" in printed
     assert extension.build_info()["compiler"] in printed
     assert extension.build_info()["flags"] in printed
+    assert extension.build_info()["tiers"][extension.choose_isa()] in printed
 
 
 def test_a_bad_instruction_set_is_an_error_not_a_traceback(monkeypatch, capsys):
