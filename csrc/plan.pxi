@@ -246,8 +246,9 @@ cdef class Plan:
         for lane in range(self.n_lanes):
             self.lane[lane].first = lane == 0
             self.lane[lane].failed = 0
-            self.lane[lane].rows = <real>rows
-            self.lane[lane].per_row = <real>1 / <real>rows
+            if self.lane[lane].rows != rows:
+                self.lane[lane].rows = rows
+                self.lane[lane].per_row = <real>1 / <real>rows
 
     # ------------------------------------------------------------------------------- training ---
 

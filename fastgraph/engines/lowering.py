@@ -121,6 +121,7 @@ class _Lowering:
         self.repeats: dict[tuple[Node, int], Buffer] = {}
         self.fused: dict[Node, Node] = {}  # a linear layer -> the activation it runs
         self.affine: dict[Node, tuple[Node, Node, Node]] = {}  # an Add -> x, W, b
+        self.heads: dict[Node, Node] = {}  # a loss -> the layer of width one it runs
         self.skipped: set[Node] = set()  # nodes that run inside another one
         self.passed: set[Node] = set()  # activations whose gradient has been passed by the reader
         self.done_back: set[Node] = set()  # losses whose gradients were written on the way forward
@@ -268,6 +269,9 @@ class _Lowering:
                 self._backward(node)
 
     def _forward(self, node: Node) -> None:
+        if node in self.heads:
+            self._head(node, self.heads[node])
+            return
         stage = self._stage(node)
         step = self._describe(node, stage)
         step.kernel += "_forward"
@@ -285,6 +289,23 @@ class _Lowering:
         self.stages[stage].append(step)
         if node in self.done_back:
             self._after_back(node, step, ROWS)
+
+    def _head(self, loss: Loss, layer: Node) -> None:
+        """A loss and the layer before it as one step, forward and backward."""
+        step = self._describe(layer, ROWS)
+        step.kernel = f"{loss.kernel}_head"
+        size = step.sizes[2]
+        step.sizes, step.numbers = (size,), (1 / size,)
+        step.flags[PER_ROW] = 1
+        step.flags[VALUE] = FIRST
+        step.operands[OUT] = self._value(loss)
+        step.operands[GRAD] = self._gradient(loss)
+        step.operands[MORE] = self._value(loss.inputs[0])
+        self._point_back(layer, step)
+        step.flags[THROUGH] = 0  # it passes no gradient through the ReLU before it
+        self.passed.discard(layer.inputs[0])
+        self.stages[ROWS].append(step)
+        self.done_back.update((loss, layer))
 
     def _backward(self, node: Node) -> None:
         owner = self.fused.get(node, node)  # whose gradient this step is given
@@ -577,6 +598,26 @@ class _Lowering:
                 ):
                     self.fused[layer] = node
                     self.skipped.add(node)
+
+        if self.mode == "train" and not self.whole:
+            for node in self.program.nodes:
+                if isinstance(node, Loss) and self._has_head(node):
+                    self.heads[node] = node.inputs[1]
+                    self.skipped.add(node.inputs[1])
+
+    def _has_head(self, loss: Loss) -> bool:
+        """Whether a loss can run the layer before it: width one, one feature, a bias."""
+        y_true, layer = loss.inputs
+        if not self._batched(layer) or not self._alone(layer) or y_true in self.wanted:
+            return False
+        if self.shapes[y_true] != self.shapes[layer] or layer in self.fused:
+            return False
+        if layer in self.affine:
+            return True
+        if not isinstance(layer, Linear) or len(layer.inputs) < 3:
+            return False
+        x, W, b = layer.inputs
+        return self._size(W) == 1 and self._size(b) == 1 and self._size(x) == self._size(layer)
 
     def _alone(self, node: Node) -> bool:
         """Whether nobody but one reader looks at the node."""
