@@ -185,7 +185,7 @@ def measure_start(rounds: int) -> dict[str, Any]:
     )
 
 
-def measure_memory(rounds: int) -> dict[str, Any]:
+def measure_memory() -> dict[str, Any]:
     return _jobs(
         [
             ("fastgraph, full batch", "memory_fastgraph", (0,), 2),
@@ -196,7 +196,7 @@ def measure_memory(rounds: int) -> dict[str, Any]:
     )
 
 
-def measure_threads(rounds: int) -> dict[str, Any]:
+def measure_threads() -> dict[str, Any]:
     return _jobs(
         [
             *((f"threads=2, {n} rows", "threads_scaling", (n,), 2) for n in (64, 512, 4096, 65536)),
@@ -218,6 +218,11 @@ def _number(value: Any) -> str:
 
 
 # --------------------------------------------------------------------------------- the command
+
+
+def show_steps(entries: dict[str, Any], markdown: bool) -> str:
+    return table(*bench.workload_rows(entries), markdown)
+
 
 _PARTS = ("workloads", "predict", "sweep", "grid", "process", "start", "memory", "threads")
 
@@ -243,38 +248,29 @@ def main() -> int:
     kinds = [FastGraph, NumPyByHand, *peers]
     fastest = [kind for kind in kinds if kind in _FASTEST]
     chosen = [w for w in bench.WORKLOADS if w.name in options.only]
-    measures: dict[str, Callable[[], Any]] = {
-        "workloads": lambda: bench.measure_workloads(chosen, kinds, rounds, seconds),
-        "predict": lambda: measure_predict(rounds),
-        "sweep": lambda: measure_sweep(options.sweep, fastest, min(rounds, 5), seconds / 4),
-        "grid": lambda: bench.measure_grid(fastest, min(rounds, 5), seconds / 4),
-        "process": lambda: measure_process(rounds),
-        "start": lambda: measure_start(rounds),
-        "memory": lambda: measure_memory(rounds),
-        "threads": lambda: measure_threads(rounds),
+    few, short = min(rounds, 5), seconds / 4
+    measures: dict[str, tuple[Callable[[], Any], Callable[[Any, bool], str] | None]] = {
+        "workloads": (lambda: bench.measure_workloads(chosen, kinds, rounds, seconds), show_steps),
+        "predict": (lambda: measure_predict(rounds), show_predict),
+        "sweep": (lambda: measure_sweep(options.sweep, fastest, few, short), show_sweep),
+        "grid": (lambda: bench.measure_grid(fastest, few, short), None),
+        "process": (lambda: measure_process(rounds), show_process),
+        "start": (lambda: measure_start(rounds), show_jobs),
+        "memory": (measure_memory, show_jobs),
+        "threads": (measure_threads, show_jobs),
     }
     results = {"machine": bench.machine(_PACKAGES)}
-    for part in parts:
-        results[part] = measures[part]()
-
-    shows: dict[str, Callable[[Any, bool], str]] = {
-        "workloads": lambda entries, markdown: table(*bench.workload_rows(entries), markdown),
-        "predict": show_predict,
-        "sweep": show_sweep,
-        "process": show_process,
-        "start": show_jobs,
-        "memory": show_jobs,
-        "threads": show_jobs,
-    }
     print(bench.show_header(results["machine"]))
-    for kind in missing:
-        print(f"not installed, skipped: {kind.name}")
+    for peer in missing:
+        print(f"not installed, skipped: {peer.name}")
     for part in parts:
-        if part in shows:
-            print(f"\n{shows[part](results[part], options.markdown)}")
-    print()
-    for path in bench.write_results(results, options.output):
-        print(f"wrote {path}")
+        measure, show = measures[part]
+        results[part] = measure()
+        if show:
+            print(f"\n{show(results[part], options.markdown)}", flush=True)
+        # After every part, so that one which fails later takes nothing away.
+        written = bench.write_results(results, options.out)
+    print("\nwrote", *written)
     return 0
 
 

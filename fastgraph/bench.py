@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class Workload:
     @property
     def title(self) -> str:
         """One line for people: the net, the batch, the optimizer, the precision."""
-        net = "-".join(map(str, self.sizes))
+        net = "k x + b" if self.sizes == (1, 1) else "-".join(map(str, self.sizes))
         kind = f" {self.activation}" if len(self.sizes) > 2 else ""
         bits = self.dtype.replace("float", "f")
         optimizer = {"sgd": "SGD", "adam": "Adam"}[self.optimizer]
@@ -438,7 +438,13 @@ def _calibrate(contender: Contender, workload: Workload, seconds: float) -> int:
 
 
 def peak_gflops(dtype: str) -> float:
-    """Measured peak of one core, GFLOP/s: the best that a large square matrix product reaches."""
+    """Measured peak of this core, GFLOP/s: multiply-adds in registers.
+
+    Without the native engine it is the best that a large matrix product of NumPy reaches, some
+    ten percent less.
+    """
+    if extension.NATIVE_AVAILABLE:
+        return extension.load_extension(extension.choose_isa(), dtype).peak_gflops()
     best = 0.0
     for size in (256, 384, 512, 768, 1024):
         a, b = np.ones((2, size, size), dtype)
@@ -520,10 +526,10 @@ _PINNED = "FASTGRAPH_BENCH_CORE"
 
 
 def on_one_core(cpu: int | None = None) -> None:
-    """Start this very command again on one core with one thread a library; return in the child.
+    """Start this very command again on one core with one thread a library; return in that.
 
     Thread counts are read when a library is loaded, which has already happened by now, hence the
-    second process. `cpu` is the core to take; by default the last one this process may use.
+    second start. `cpu` is the core to take; by default the last one this process may use.
     """
     if _PINNED in os.environ:
         if hasattr(os, "sched_setaffinity"):
@@ -537,7 +543,14 @@ def on_one_core(cpu: int | None = None) -> None:
     )
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
     environment = os.environ | one | {_PINNED: str(cpu), "XLA_FLAGS": flags.strip()}
-    command = [sys.executable, *sys.orig_argv[1:]]
+    _replace_process(sys.orig_argv[1:], environment)
+
+
+def _replace_process(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    command = [sys.executable, *arguments]
+    if os.name == "posix":  # in place, so that signals go to the one who works
+        sys.stdout.flush()
+        os.execve(sys.executable, command, environment)
     raise SystemExit(subprocess.run(command, env=environment).returncode)
 
 
@@ -628,8 +641,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool =
 
 def workload_rows(entries: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of workloads: microseconds a step, and peer / fastgraph."""
-    names = list(dict.fromkeys(name for entry in entries.values() for name in entry["step_us"]))
-    names.sort(key=lambda name: name != FastGraph.name)
+    names = _contender_names(entries)
     counted = any("gflops" in entry for entry in entries.values())
     header = ["µs a step (ratio)", *names, *(["GFLOP/s", "of peak"] if counted else [])]
     rows = []
@@ -645,6 +657,12 @@ def workload_rows(entries: Mapping[str, Any]) -> tuple[list[str], list[list[str]
             row.append(f"{entry['percent_of_peak']:.0f} %" if "gflops" in entry else "–")
         rows.append(row)
     return header, rows
+
+
+def _contender_names(entries: Mapping[str, Any]) -> list[str]:
+    """All names, in the order of the entry that has most, so that gaps do not change it."""
+    fullest_first = sorted(entries.values(), key=lambda entry: -len(entry["step_us"]))
+    return list(dict.fromkeys(name for entry in fullest_first for name in entry["step_us"]))
 
 
 def _three_digits(number: float) -> str:
@@ -664,8 +682,7 @@ def bar_picture(entries: Mapping[str, Any], path: str | Path, caption: str = "")
     errors.require("matplotlib", "plot")
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for entry in entries.values() for name in entry["step_us"]))
-    names.sort(key=lambda name: name != FastGraph.name)
+    names = _contender_names(entries)
     # A group is as wide as its own contenders, so that one left out leaves no hole.
     widest = max(len(entry["step_us"]) for entry in entries.values())
     width = max(7.0, 0.27 * (widest + 2) * len(entries))
@@ -838,8 +855,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = Path(__file__).resolve().parent.parent
     if (root / "benchmarks" / "__main__.py").exists() and "--quick" not in argv:
         path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", "benchmarks", *argv]
-        return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}).returncode
+        _replace_process(["-m", "benchmarks", *argv], os.environ | {"PYTHONPATH": path})
     parser = argparse.ArgumentParser(
         prog="fastgraph bench",
         description="Time training steps of fastgraph and of NumPy by hand, on one core. "

@@ -89,7 +89,7 @@ def test_table_is_aligned_in_text_and_markdown():
 
 def test_rows_show_ratios_and_leave_gaps():
     entries = {
-        "first": {"step_us": {"other": 1234.0, "fastgraph": 2.0}, "ratio": {"other": 617.0}},
+        "first": {"step_us": {"fastgraph": 2.0, "other": 1234.0}, "ratio": {"other": 617.0}},
         "second": {
             "step_us": {"fastgraph": 0.0834},
             "ratio": {},
