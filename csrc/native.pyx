@@ -61,8 +61,11 @@ cdef extern from "simd.h" nogil:
     void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, real* out)
     double c_fma_peak "fma_peak_gflops"(double seconds)
 
-cdef extern from "clock.h" nogil:
+cdef extern from "system.h" nogil:
     double coarse_seconds()
+    Py_ssize_t atomic_read(Py_ssize_t* counter)
+    void atomic_add(Py_ssize_t* counter, Py_ssize_t by)
+    void wait_while(Py_ssize_t* counter, Py_ssize_t value)
 
 # ------------------------------------------------------------------------------------ steps ---
 
@@ -157,6 +160,7 @@ include "custom.pxi"
 include "optimizers.pxi"
 include "random.pxi"
 include "plan.pxi"
+include "predictor.pxi"
 
 # ------------------------------------------------------------- looking at parts from outside ---
 

@@ -54,6 +54,11 @@ cdef class Plan:
     cdef Py_ssize_t* bounds
     cdef Py_ssize_t* patch_bounds
     cdef Py_ssize_t n_lanes, n_data, capacity, n_gradients
+    cdef Py_ssize_t threads        # that share the lanes, this one included
+    cdef Py_ssize_t job            # rises by one when a batch is ready for the lanes; -1: no more
+    cdef Py_ssize_t at_work        # helpers that are not done with it
+    cdef Py_ssize_t job_start, job_rows
+    cdef const int64_t* job_order
     cdef list arrays
     cdef object keep
     cdef public list errors
@@ -68,6 +73,7 @@ cdef class Plan:
         self.n_data = len(data_sizes)
         self.capacity = capacity
         self.n_gradients = n_gradients
+        self.threads = 1
         self.arrays = [None] * self.n_data
         for lists in stages:
             for steps in lists:
@@ -275,15 +281,50 @@ cdef class Plan:
         self._set_batch(rows)
         if not self._run(0, ONCE, 1) or not self._run(0, SEED, 1):
             return False
-        for lane in range(self.n_lanes):
+        if self.threads > 1:
+            self.job_start, self.job_rows, self.job_order = start, rows, order
+            atomic_add(&self.at_work, self.threads - 1)
+            atomic_add(&self.job, 1)
+        lane = 0
+        while lane < self.n_lanes:
             if not self._run_lane(lane, start, rows, order):
                 return False
+            lane += self.threads
+        while self.threads > 1 and atomic_read(&self.at_work) > 0:
+            wait_while(&self.at_work, atomic_read(&self.at_work))
         for lane in range(1, self.n_lanes):
             i = 0
             while i < self.n_gradients:
                 give(self.gradients[0], i, self.n_gradients, get(self.gradients[lane], i, self.n_gradients), True)
                 i += VW
         return self._run(0, TAIL, 1) and self._run(0, ONCE_BACK, 1)
+
+    def share(self, Py_ssize_t threads):
+        """Share lanes among so many threads from now on: this one and those that call `help`."""
+        self.threads = threads
+        self.job = self.at_work = 0
+
+    def dismiss(self):
+        """Let the helpers go."""
+        atomic_add(&self.job, -1 - atomic_read(&self.job))
+
+    def help(self, Py_ssize_t helper):
+        """Run the lanes of helper number ``helper`` (from 1), batch by batch, until dismissed.
+
+        For a thread of its own; it holds no GIL. Lanes with callbacks are never shared.
+        """
+        cdef Py_ssize_t seen = 0, lane
+        with nogil:
+            while True:
+                wait_while(&self.job, seen)
+                seen = atomic_read(&self.job)
+                if seen < 0:
+                    break
+                lane = helper
+                while lane < self.n_lanes:
+                    self._run_lane(lane, self.job_start, self.job_rows, self.job_order)
+                    lane += self.threads
+                atomic_add(&self.at_work, -1)
 
     def train(self, Py_ssize_t epochs, Py_ssize_t rows, Py_ssize_t batch, bint shuffle,
               uint64_t seed, uint64_t epoch, cnp.ndarray vector, size_t loss_address,

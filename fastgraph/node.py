@@ -242,6 +242,9 @@ class Parameter(Node):
     new`` both write into it. A graph casts its parameters to its own dtype.
     """
 
+    #: How often a value of any parameter has moved in memory; who holds addresses looks here.
+    _moves: ClassVar[list[int]] = [0]
+
     def __init__(self, value: Any, name: str | None = None):
         self._storage: np.ndarray | None = None
         super().__init__(name=name)
@@ -270,6 +273,7 @@ class Parameter(Node):
         """Keep the value in ``dtype`` from now on."""
         if self._storage.dtype != dtype:
             self._storage = _aligned(self._storage, dtype)
+            Parameter._moves[0] += 1
 
 
 class Constant(Node):

@@ -6,7 +6,9 @@ they cross: by `feeds.bind` for what users feed, by ``Plan`` for dtype, contigui
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,9 @@ __all__ = [
 BLOCK_BYTES = 128 * 1024
 #: The most shares a batch is divided into, whatever the number of threads.
 MAX_LANES = 8
+
+#: Numbers a batch must make before threads share it: below, waking them costs more.
+THREAD_WORK = 100_000
 
 _LINE = 64  # bytes; every buffer starts on a cache line
 
@@ -121,6 +126,29 @@ class Executor:
                 results[i] = bound.read(bound.lowered.values[node], node, rows)
         return results
 
+    def predictor(
+        self, inputs: tuple[Input, ...], slow: Callable[[tuple, Any], np.ndarray]
+    ) -> Callable[..., np.ndarray]:
+        """A quick call for a few rows; ``slow(arrays, out)`` takes what needs more care."""
+        (node,) = self.program.outputs
+        lowered = lower(self.program, "evaluate", 1)
+        plain = not lowered.whole and lowered.values[node].space == "rows"
+        if not plain or not all(self.program.shapes[item].batched for item in inputs):
+            return lambda *arrays, out=None: slow(arrays, out)
+        bound = _Bound(self.program, lowered, _block_rows(_row_size(lowered), self.program.dtype), 1)
+        order = [inputs.index(item) for item in bound.inputs]
+        if order != sorted(order):
+            raise GraphError("the inputs of a program are in another order than the graph's")
+        return load_extension(choose_isa(), self.program.dtype.name).Predictor(
+            bound.plan,
+            bound.address(lowered.values[node], 0),
+            tuple(self.program.shapes[item].features for item in inputs),
+            self.program.shapes[node].features,
+            Parameter._moves,
+            [(item, item.value) for item in self.program.parameters],
+            slow,
+        )
+
     def _forget(self, mode: str) -> None:
         """Free the memory of step-by-step runs on other numbers of rows."""
         self._bound = {key: bound for key, bound in self._bound.items() if key == "evaluate"}
@@ -150,6 +178,8 @@ class Trainer:
         lowered = lower(program, "train", self.batch_size)
         self._bound = _Bound(program, lowered, self.batch_size, MAX_LANES, vector=True)
         self._bound.feed(arrays)
+        work = self.batch_size * self._bound.row_size
+        self.threads = min(threads, self._bound.lanes) if work >= THREAD_WORK else 1
         (output,) = program.outputs
         self._bound.view(lowered.gradients[output], output, 1)[...] = 1
         self._loss = self._bound.address(lowered.values[output], 0)
@@ -162,22 +192,23 @@ class Trainer:
         """Train for ``epochs`` more, until a step fails or ``interrupted()`` between two steps."""
         bound = self._bound
         losses = np.empty(epochs)
-        status, done, steps, step, order = bound.plan.train(
-            epochs,
-            self.rows,
-            self.batch_size,
-            self.shuffle,
-            self.seed,
-            self._epochs,
-            bound.vector,
-            self._loss,
-            self.optimizer.kernel,
-            self.optimizer.settings(),
-            self._slots,
-            self._powers,
-            losses,
-            interrupted,
-        )
+        with self._helpers():
+            status, done, steps, step, order = bound.plan.train(
+                epochs,
+                self.rows,
+                self.batch_size,
+                self.shuffle,
+                self.seed,
+                self._epochs,
+                bound.vector,
+                self._loss,
+                self.optimizer.kernel,
+                self.optimizer.settings(),
+                self._slots,
+                self._powers,
+                losses,
+                interrupted,
+            )
         self._epochs += done
         self._steps += steps
         bound.checked(status != 3)
@@ -187,6 +218,24 @@ class Trainer:
             rows = np.arange(self.rows) if order is None else order
             failure = Failure(done, step, rows[start : start + self.batch_size].copy())
         return Outcome(losses[:done].copy(), failure, interrupted=status == 2)
+
+    @contextmanager
+    def _helpers(self) -> Iterator[None]:
+        """Threads that take their share of the lanes; they wait for work without the GIL."""
+        plan = self._bound.plan
+        plan.share(self.threads)
+        helpers = [
+            threading.Thread(target=plan.help, args=(number,), daemon=True)
+            for number in range(1, self.threads)
+        ]
+        try:
+            for helper in helpers:
+                helper.start()
+            yield
+        finally:
+            plan.dismiss()
+            for helper in helpers:
+                helper.join()
 
     def finish(self) -> OptimizerState:
         """Write the parameters back to their nodes; the state to go on from."""
@@ -210,7 +259,8 @@ class _Bound:
         self.program = program
         self.lowered = lowered
         self.dtype = program.dtype
-        self.largest = rows if lowered.whole else _block_rows(lowered, self.dtype)
+        self.row_size = _row_size(lowered)
+        self.largest = rows if lowered.whole else _block_rows(self.row_size, self.dtype)
         self.capacity = min(rows, self.largest)
         blocks = -(-rows // self.capacity)
         self.lanes = 1 if lowered.whole or blocks < 4 else min(lanes, blocks // 2)
@@ -435,11 +485,16 @@ class _Bound:
                 target += part
 
 
-def _block_rows(lowered: Lowered, dtype: np.dtype) -> int:
+def _row_size(lowered: Lowered) -> int:
+    """Numbers that one row of a block takes: data, values, gradients."""
+    own = sum(buffer.size for buffer in lowered.buffers if buffer.space == "rows")
+    data = sum(buffer.size for buffer in lowered.values.values() if buffer.space == "data")
+    return max(own + data, 1)
+
+
+def _block_rows(row_size: int, dtype: np.dtype) -> int:
     """Rows of a block, so that its values and gradients stay in the cache."""
-    per_row = sum(buffer.size for buffer in lowered.buffers if buffer.space == "rows")
-    per_row += sum(buffer.size for buffer in lowered.values.values() if buffer.space == "data")
-    rows = BLOCK_BYTES // (max(per_row, 1) * dtype.itemsize)
+    rows = BLOCK_BYTES // (row_size * dtype.itemsize)
     return max(32, min(rows // 32 * 32, 4096))
 
 
