@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .errors import SettingError
+from .node import Parameter
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -46,7 +47,8 @@ class Optimizer(ABC):
     slots: ClassVar[int] = 0
 
     def __init__(self) -> None:
-        self._states: WeakKeyDictionary[Any, OptimizerState] = WeakKeyDictionary()
+        #: By graph, then by the parameters trained: several outputs train different ones.
+        self._states: WeakKeyDictionary[Any, dict[tuple, OptimizerState]] = WeakKeyDictionary()
         self.check()
 
     @abstractmethod
@@ -68,16 +70,21 @@ class Optimizer(ABC):
         """``powers`` after one more step."""
         return powers
 
-    def state_of(self, graph: Any, size: int, dtype: np.dtype) -> OptimizerState:
-        """The state kept for ``graph``, fresh where there is none that fits."""
-        state = self._states.get(graph)
-        if state is None or any(s.size != size or s.dtype != dtype for s in state.slots):
+    def state_of(
+        self, graph: Any, parameters: tuple[Parameter, ...], dtype: np.dtype
+    ) -> OptimizerState:
+        """The state kept for these parameters of ``graph``, fresh where there is none."""
+        state = self._states.get(graph, {}).get(parameters)
+        if state is None:
+            size = sum(node.value.size for node in parameters)
             state = OptimizerState([np.zeros(size, dtype) for _ in range(self.slots)])
         return state
 
-    def keep(self, graph: Any, state: OptimizerState) -> None:
-        """Keep ``state`` for the next ``fit`` of ``graph``."""
-        self._states[graph] = state
+    def keep(
+        self, graph: Any, parameters: tuple[Parameter, ...], state: OptimizerState
+    ) -> None:
+        """Keep ``state`` for the next ``fit`` of these parameters of ``graph``."""
+        self._states.setdefault(graph, {})[parameters] = state
 
     def reset(self) -> None:
         """Forget the state of every graph."""

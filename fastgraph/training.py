@@ -70,12 +70,13 @@ def train(
     progress: bool,
 ) -> History:
     """Run ``epochs`` epochs; see ``Graph.fit``, which checks what is given here."""
-    size = sum(node.value.size for node in program.parameters)
+    state = optimizer.state_of(graph, program.parameters, program.dtype)
+    before = state.steps
     trainer = current().Trainer(
         program,
         arrays,
         optimizer=optimizer,
-        state=optimizer.state_of(graph, size, program.dtype),
+        state=state,
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
@@ -83,7 +84,6 @@ def train(
     )
     rows = next((a.shape[0] for a in arrays.values() if a.ndim), 1)
     steps_per_epoch = -(-rows // min(batch_size or rows, rows))
-    before = optimizer.state_of(graph, size, program.dtype).steps
     losses: list[np.ndarray] = []
     failure = None
     started = time.perf_counter()
@@ -102,7 +102,7 @@ def train(
                         stretch *= 2
         finally:
             state = trainer.finish()
-            optimizer.keep(graph, state)
+            optimizer.keep(graph, program.parameters, state)
     loss = np.concatenate(losses) if losses else np.empty(0)
     if failure is not None:
         at = (len(loss) + 1, failure.step + 1, steps_per_epoch)
