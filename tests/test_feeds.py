@@ -263,7 +263,7 @@ def line(engine):
 
 def snapshot(graph, optimizer):
     """Everything an error must leave as it was, as bytes."""
-    state = optimizer.state_of(graph, graph.parameter_count, graph.dtype)
+    state = optimizer.state_of(graph, tuple(graph.parameters.values()), graph.dtype)
     return (
         [p.value.tobytes() for p in graph.parameters.values()],
         [slot.tobytes() for slot in state.slots],
