@@ -68,6 +68,7 @@ class Graph:
         self._executors: dict[tuple, Any] = {}
         self._programs: dict[tuple, Program] = {}
         self._inputs_by_target: dict[tuple, tuple[Input, ...]] = {}
+        self._quick: dict[Node, tuple[str, tuple[Input, ...], Callable]] = {}  # for evaluate
         self._features: dict[Input, tuple[int, ...]] = {}  # of one row, as last fed
         self._ran: Any = None  # the executor of the last forward, for backward
         self._lock = threading.Lock()
@@ -206,6 +207,19 @@ class Graph:
             node: a node of the graph or its name; or several, which gives a list.
             feeds: as in `forward`; inputs that the node does not need may be left out.
         """
+        quick = self._quick.get(node) if isinstance(node, Node) else None
+        if quick is not None and not self._lock.locked():
+            engine, inputs, call = quick
+            if engine == engines.engine() and len(feeds) == len(inputs):
+                try:
+                    arrays = [feeds[item] for item in inputs]
+                except (KeyError, TypeError):
+                    pass  # by name, or wrong: the long way tells
+                else:
+                    return call(*arrays)
+        return self._evaluate(node, feeds)
+
+    def _evaluate(self, node: Any, feeds: Mapping[Any, Any]) -> Any:
         several = isinstance(node, (list, tuple))
         nodes = tuple(self._resolve(item) for item in (node if several else (node,)))
         with self._running():
@@ -214,6 +228,9 @@ class Graph:
             values = self._executor(nodes, arrays).evaluate(arrays)
             # A leaf's value is the user's array or the parameter's storage: neither is given away.
             values = [v if n.inputs else v.copy() for n, v in zip(nodes, values, strict=True)]
+        if not several and nodes[0].inputs:
+            predictor = _Predictor(self, nodes[0])
+            self._quick[nodes[0]] = (engines.engine(), inputs, predictor.quick() or predictor)
         return values if several else values[0]
 
     def compile(self, node: Any) -> Callable[..., np.ndarray]:
@@ -236,28 +253,8 @@ class Graph:
             >>> predict(np.array([[3.0, 4.0]]))
             array([[11.5]])
         """
-        node = self._resolve(node)
-        inputs = self._inputs_of((node,))
-
-        def slow(arrays: tuple, out: np.ndarray | None) -> np.ndarray:
-            if len(arrays) != len(inputs):
-                names = ", ".join(self._labels[item] for item in inputs) or "none"
-                raise DataError(
-                    f"{node}: expected {len(inputs)} arrays ({names}), got {len(arrays)}"
-                )
-            result = self.evaluate(node, dict(zip(inputs, arrays, strict=True)))
-            if out is None:
-                return result
-            if not isinstance(out, np.ndarray) or out.shape != result.shape or out.dtype != self.dtype:
-                raise ShapeError(
-                    f"{node}: out must be an array of {self.dtype} of shape {result.shape}, got "
-                    f"{getattr(out, 'dtype', type(out).__name__)} of shape {np.shape(out)}"
-                )
-            out[...] = result
-            return out
-
-        lazy = _Predictor(self, node, inputs, slow)
-        return lazy._quick() or lazy
+        predictor = _Predictor(self, self._resolve(node))
+        return predictor.quick() or predictor
 
     def fit(
         self,
@@ -391,8 +388,8 @@ class Graph:
 
     def _inputs_of(self, nodes: tuple[Node, ...]) -> tuple[Input, ...]:
         if nodes not in self._inputs_by_target:
-            needed = topological_sort(nodes)
-            found = tuple(node for node in needed if isinstance(node, Input))
+            needed = set(topological_sort(nodes))
+            found = tuple(node for node in self.inputs if node in needed)
             self._inputs_by_target[nodes] = found
         return self._inputs_by_target[nodes]
 
@@ -417,33 +414,52 @@ class _Predictor:
     """What `Graph.compile` gives while the shapes of the inputs are not known: the first call
     tells them."""
 
-    def __init__(self, graph: Graph, node: Node, inputs: tuple[Input, ...], slow: Callable):
-        self._graph = graph
-        self._node = node
-        self._inputs = inputs
-        self._slow = slow
+    def __init__(self, graph: Graph, node: Node):
+        self.graph = graph
+        self.node = node
+        self.inputs = graph._inputs_of((node,))
         self._call: Callable | None = None
 
-    def _quick(self) -> Callable | None:
+    def quick(self) -> Callable | None:
         """The engine's own call, where the shapes are known."""
-        graph, known = self._graph, self._graph._features
-        features = [known.get(item, item.sample_shape) for item in self._inputs]
-        custom = any(n.inputs and n.kernel is None for n in topological_sort(self._node))
+        graph, known = self.graph, self.graph._features
+        features = [known.get(item, item.sample_shape) for item in self.inputs]
+        custom = any(n.inputs and n.kernel is None for n in topological_sort(self.node))
         if None in features or custom or not features:
             return None
         arrays = {
             item: np.zeros((1, *shape), graph.dtype)
-            for item, shape in zip(self._inputs, features, strict=True)
+            for item, shape in zip(self.inputs, features, strict=True)
         }
-        with graph._running():
-            return graph._executor((self._node,), arrays).predictor(self._inputs, self._slow)
+        if not self.node.inputs:
+            return None
+        return graph._executor((self.node,), arrays).predictor(self.inputs, self.slow)
+
+    def slow(self, arrays: tuple, out: np.ndarray | None = None) -> np.ndarray:
+        """The answer for arrays that must be converted or refused, or are large."""
+        node, graph = self.node, self.graph
+        if len(arrays) != len(self.inputs):
+            names = ", ".join(graph.label(item) for item in self.inputs) or "none"
+            raise DataError(
+                f"{node}: expected {len(self.inputs)} arrays ({names}), got {len(arrays)}"
+            )
+        result = graph._evaluate(node, dict(zip(self.inputs, arrays, strict=True)))
+        if out is None:
+            return result
+        if not isinstance(out, np.ndarray) or out.shape != result.shape or out.dtype != graph.dtype:
+            raise ShapeError(
+                f"{node}: out must be an array of {graph.dtype} of shape {result.shape}, got "
+                f"{getattr(out, 'dtype', type(out).__name__)} of shape {np.shape(out)}"
+            )
+        out[...] = result
+        return out
 
     def __call__(self, *arrays: Any, out: np.ndarray | None = None) -> np.ndarray:
-        if self._call is None:
-            result = self._slow(arrays, out)
-            self._call = self._quick() or (lambda *given, out=None: self._slow(given, out))
-            return result
-        return self._call(*arrays, out=out)
+        if self._call is not None:
+            return self._call(*arrays, out=out)
+        result = self.slow(arrays, out)
+        self._call = self.quick() or (lambda *given, out=None: self.slow(given, out))
+        return result
 
 
 class Summary(str):

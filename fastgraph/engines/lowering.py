@@ -109,16 +109,21 @@ class _Lowering:
         self.mode = mode
         self.rows = rows
         self.shapes = program.shapes
+        self.batched = {node: shape.batched for node, shape in program.shapes.items()}
+        self.sizes = {node: math.prod(shape.features) for node, shape in program.shapes.items()}
         self.stages: list[list[Step]] = [[] for _ in STAGES]
         self.values: dict[Node, Buffer] = {}
         self.gradients: dict[Node, Buffer] = {}
         self.contributions: dict[tuple[Node, int], Buffer] = {}
         self.buffers: list[Buffer] = []
         self.written: set[Buffer] = set()  # gradients that have something to add to
-        self.spreads: dict[tuple[Node, int], Step] = {}
+        self.spreads: dict[tuple[Node, int], Step] = {}  # by reader and position
+        self.spread_to: dict[tuple[Node, bool, tuple[int, ...]], Step] = {}  # by what and shape
         self.transposed: dict[Node, Buffer] = {}
         self.copies: dict[Node, Buffer] = {}
         self.repeats: dict[tuple[Node, int], Buffer] = {}
+        self.described: dict[Node, Step] = {}
+        self.stage_of: dict[Node, int] = {}
         self.fused: dict[Node, Node] = {}  # a linear layer -> the activation it runs
         self.affine: dict[Node, tuple[Node, Node, Node]] = {}  # an Add -> x, W, b
         self.heads: dict[Node, Node] = {}  # a loss -> the layer of width one it runs
@@ -133,16 +138,18 @@ class _Lowering:
         for node in program.nodes:
             for item in node.inputs:
                 self.readers[item].append(node)
+        self.reducing = {
+            node
+            for node in program.nodes
+            if not self.batched[node] and any(self.batched[item] for item in node.inputs)
+        }
         self.summed = self._find_sums()
         self.whole = mode == "inspect" or self._needs_whole()
 
     # What depends on what --------------------------------------------------------------------
 
-    def _batched(self, node: Node) -> bool:
-        return self.shapes[node].batched
-
     def _reduces(self, node: Node) -> bool:
-        return not self._batched(node) and any(self._batched(item) for item in node.inputs)
+        return node in self.reducing
 
     def _find_sums(self) -> set[Node]:
         """Nodes that depend on a sum over rows."""
@@ -155,10 +162,10 @@ class _Lowering:
     def _needs_whole(self) -> bool:
         """Whether the rows, or the gradients that go back to them, depend on all rows."""
         for node in self.program.nodes:
-            if self._batched(node) and node in self.summed:
+            if self.batched[node] and node in self.summed:
                 return True
             custom = node.kernel is None and bool(node.inputs)
-            if custom and any(self._batched(item) for item in node.inputs):
+            if custom and any(self.batched[item] for item in node.inputs):
                 return True
             if self.mode == "train" and node in self.summed and not self._reduces(node):
                 # Its gradients are wanted before the rows have run: none may read their sums.
@@ -171,7 +178,13 @@ class _Lowering:
         return False
 
     def _stage(self, node: Node) -> int:
-        if self.whole or self._batched(node) or self._reduces(node):
+        stage = self.stage_of.get(node)
+        if stage is None:
+            stage = self.stage_of[node] = self._find_stage(node)
+        return stage
+
+    def _find_stage(self, node: Node) -> int:
+        if self.whole or self.batched[node] or self._reduces(node):
             return ROWS
         return TAIL if node in self.summed else ONCE
 
@@ -182,19 +195,16 @@ class _Lowering:
         self.buffers.append(buffer)
         return buffer
 
-    def _size(self, node: Node) -> int:
-        return math.prod(self.shapes[node].features)
-
     def _value(self, node: Node) -> Buffer:
         if node not in self.values:
-            size = self._size(node)
+            size = self.sizes[node]
             if isinstance(node, Parameter):
                 buffer = Buffer("parameter", size, node)
             elif isinstance(node, Constant):
                 buffer = Buffer("constant", size, node)
             elif isinstance(node, Input):
-                buffer = Buffer("data" if self._batched(node) else "constant", size, node)
-            elif self._batched(node):
+                buffer = Buffer("data" if self.batched[node] else "constant", size, node)
+            elif self.batched[node]:
                 buffer = self._new("rows", size)
             else:
                 space = "gradients" if self._reduces(node) and not self.whole else "once"
@@ -204,12 +214,12 @@ class _Lowering:
 
     def _gradient(self, node: Node) -> Buffer:
         if node not in self.gradients:
-            if self._batched(node):
+            if self.batched[node]:
                 space = "rows"
             else:
                 shared = node in self.summed or node is self.output or self.mode == "inspect"
                 space = "once" if shared and not isinstance(node, Parameter) else "gradients"
-            self.gradients[node] = self._new(space, self._size(node))
+            self.gradients[node] = self._new(space, self.sizes[node])
         return self.gradients[node]
 
     def _target(self, node: Node, position: int) -> tuple[Buffer | None, int]:
@@ -218,11 +228,11 @@ class _Lowering:
         if item not in self.wanted:
             return None, WRITE
         if self.mode == "inspect":
-            space = "rows" if self._batched(item) else "once"
-            buffer = self._new(space, self._size(item))
+            space = "rows" if self.batched[item] else "once"
+            buffer = self._new(space, self.sizes[item])
             self.contributions[node, position] = buffer
             return buffer, WRITE
-        return self._meeting(self._gradient(item), self._batched(item), self._rowwise(node))
+        return self._meeting(self._gradient(item), self.batched[item], self._rowwise(node))
 
     def _rowwise(self, node: Node) -> bool:
         """Whether the node's backward step runs once per block."""
@@ -355,7 +365,7 @@ class _Lowering:
     def _affine_target(self, node: Node, item: Node) -> tuple[Buffer | None, int]:
         if item not in self.wanted:
             return None, WRITE
-        return self._meeting(self._gradient(item), self._batched(item), self._rowwise(node))
+        return self._meeting(self._gradient(item), self.batched[item], self._rowwise(node))
 
     def _point_linear_back(self, node: Node, step: Step) -> None:
         x, W = node.inputs[0], node.inputs[1]
@@ -401,10 +411,10 @@ class _Lowering:
             buffer = self.contributions.get((node, position))
             if buffer is None:
                 continue
-            target, how = self._meeting(self._gradient(item), self._batched(item), False)
+            target, how = self._meeting(self._gradient(item), self.batched[item], False)
             meet = Step(
                 "accumulate_forward",
-                self._batched(item),
+                self.batched[item],
                 _operands({IN: buffer, OUT: target}),
                 (buffer.size,),
             )
@@ -415,21 +425,32 @@ class _Lowering:
 
     def _describe(self, node: Node, stage: int, backward: bool = False) -> Step:
         """The step of ``node`` without value and gradients: kernel, operands, sizes, flags."""
-        batched = self._batched(node) or self._reduces(node)
+        known = self.described.get(node)
+        if known is None:
+            known = self.described[node] = self._first_description(node, stage)
+        call = known.call
+        if call is not None and backward:
+            call = CustomBack(node, call.inputs)
+        return Step(
+            known.kernel, known.batched, known.operands.copy(), known.sizes, known.flags.copy(),
+            known.numbers, known.table, call, node,
+        )  # fmt: skip
+
+    def _first_description(self, node: Node, stage: int) -> Step:
+        batched = self.batched[node] or self._reduces(node)
         step = Step(node.kernel or "custom", batched, [None] * 10, node=node)
         if node in self.affine:
             return self._describe_affine(node, step)
         if node.kernel is None:
-            step.call = CustomBack(node) if backward else CustomForward(node)
-            step.call.inputs = [self._readable(item) for item in node.inputs]
+            step.call = CustomForward(node, [self._readable(item) for item in node.inputs])
             return step
         if isinstance(node, Elementwise):
             shape = self.shapes[node]
             self._operands_of(node, step, shape, stage, lone=True)
-            step.sizes = (self._size(node),)
+            step.sizes = (self.sizes[node],)
             step.numbers = node.numbers
         elif isinstance(node, Loss):
-            shape = next((self.shapes[i] for i in node.inputs if self._batched(i)), None)
+            shape = next((self.shapes[i] for i in node.inputs if self.batched[i]), None)
             shape = shape or Shape(None, np.broadcast_shapes(*(self.shapes[i].features for i in node.inputs)))
             self._operands_of(node, step, shape, stage, lone=False)
             size = math.prod(shape.features)
@@ -463,17 +484,18 @@ class _Lowering:
             given = self.shapes[item]
             if given.batched == shape.batched and given.features == shape.features:
                 step.operands[IN + position] = self._value(item)
-            elif lone and not given.batched and self._size(item) == 1 and len(node.inputs) > 1:
+            elif lone and not given.batched and self.sizes[item] == 1 and len(node.inputs) > 1:
                 step.operands[IN + position] = self._value(item)
                 step.flags[LONE0 + position] = 1
             else:
                 step.operands[IN + position] = self._spread(node, position, shape, stage)
 
     def _spread(self, node: Node, position: int, shape: Shape, stage: int) -> Buffer:
-        """The buffer of an input repeated to ``shape``; made on first use."""
-        known = self.spreads.get((node, position))
+        """The buffer of an input repeated to ``shape``; made on first use, shared by all readers."""
+        item = node.inputs[position]
+        key = (item, shape.batched, shape.features)
+        known = self.spread_to.get(key)
         if known is None:
-            item = node.inputs[position]
             given = self.shapes[item]
             axes = given.features
             if shape.batched and not given.batched and len(axes) > len(shape.features):
@@ -482,15 +504,15 @@ class _Lowering:
             index = np.arange(own, dtype=np.int32).reshape(axes)
             table = np.ascontiguousarray(np.broadcast_to(index, shape.features).ravel())
             out = self._new("rows" if shape.batched else "once", size)
-            known = Step(
+            known = self.spread_to[key] = Step(
                 "spread_forward",
                 shape.batched,
                 _operands({IN: self._value(item), OUT: out}),
                 (size, own, own if given.batched else 0),
                 table=table,
             )
-            self.spreads[node, position] = known
             self.stages[stage].append(known)
+        self.spreads[node, position] = known
         return known.operands[OUT]
 
     def _describe_reduction(self, node: Reduction, step: Step) -> None:
@@ -517,8 +539,8 @@ class _Lowering:
 
     def _describe_linear(self, node: Linear, step: Step, stage: int) -> None:
         x, W = node.inputs[0], node.inputs[1]
-        size = self._size(x)
-        out = self._size(node)
+        size = self.sizes[x]
+        out = self.sizes[node]
         if not self.shapes[W].features:
             step.sizes = (1, 1, size)
         else:
@@ -529,7 +551,7 @@ class _Lowering:
         if len(node.inputs) == 3:
             b = node.inputs[2]
             n = step.sizes[1]
-            if self._size(b) == n:
+            if self.sizes[b] == n:
                 step.operands[IN + 2] = self._value(b)
             else:  # one number for all outputs
                 step.operands[IN + 2] = self._repeated(b, n, stage)
@@ -555,7 +577,7 @@ class _Lowering:
     def _describe_affine(self, node: Node, step: Step) -> Step:
         x, W, b = self.affine[node]
         step.kernel = "linear"
-        step.sizes = (1, 1, self._size(x))
+        step.sizes = (1, 1, self.sizes[x])
         for position, item in enumerate((x, W, b)):
             step.operands[IN + position] = self._value(item)
         if node in self.fused:
@@ -573,7 +595,7 @@ class _Lowering:
         else:
             m = left.features[-2] if len(left.features) > 1 else 1
             deeper = left if left.batched else right
-            count = math.prod(deeper.features[:-2]) if self._batched(node) else 1
+            count = math.prod(deeper.features[:-2]) if self.batched[node] else 1
         a_step = m * k if left.batched or not right.batched else 0
         b_step = k * n if right.batched or not left.batched else 0
         step.sizes = (m, k, n, a_step, b_step, count)
@@ -594,7 +616,7 @@ class _Lowering:
                 if (
                     (isinstance(layer, Linear) or layer in self.affine)
                     and self._alone(layer)
-                    and self._batched(layer)
+                    and self.batched[layer]
                 ):
                     self.fused[layer] = node
                     self.skipped.add(node)
@@ -608,7 +630,7 @@ class _Lowering:
     def _has_head(self, loss: Loss) -> bool:
         """Whether a loss can run the layer before it: width one, one feature, a bias."""
         y_true, layer = loss.inputs
-        if not self._batched(layer) or not self._alone(layer) or y_true in self.wanted:
+        if not self.batched[layer] or not self._alone(layer) or y_true in self.wanted:
             return False
         if self.shapes[y_true] != self.shapes[layer] or layer in self.fused:
             return False
@@ -617,7 +639,7 @@ class _Lowering:
         if not isinstance(layer, Linear) or len(layer.inputs) < 3:
             return False
         x, W, b = layer.inputs
-        return self._size(W) == 1 and self._size(b) == 1 and self._size(x) == self._size(layer)
+        return self.sizes[W] == 1 and self.sizes[b] == 1 and self.sizes[x] == self.sizes[layer]
 
     def _alone(self, node: Node) -> bool:
         """Whether nobody but one reader looks at the node."""
@@ -625,13 +647,13 @@ class _Lowering:
 
     def _find_affine(self, node: Add) -> tuple[Node, tuple[Node, Node, Node]] | None:
         def number(item: Node) -> bool:
-            return not self._batched(item) and self._size(item) == 1 and item not in self.summed
+            return not self.batched[item] and self.sizes[item] == 1 and item not in self.summed
 
         for product, b in (node.inputs, node.inputs[::-1]):
             if not (isinstance(product, Multiply) and self._alone(product) and number(b)):
                 continue
             for x, W in (product.inputs, product.inputs[::-1]):
-                plain = self._batched(x) and number(W)
+                plain = self.batched[x] and number(W)
                 if plain and self.shapes[x] == self.shapes[node]:
                     return product, (x, W, b)
         return None

@@ -19,7 +19,7 @@ from ..optimizers import Optimizer, OptimizerState
 from ..program import Program
 from .custom import check_gradients, check_value, read_only
 from .extension import available_isas, build_info, choose_isa, load_extension
-from .lowering import STAGES, Buffer, CustomBack, Lowered, lower
+from .lowering import BACK, ROWS, STAGES, Buffer, CustomBack, Lowered, Step, lower
 from .outcome import Failure, Outcome
 
 __all__ = [
@@ -375,34 +375,25 @@ class _Bound:
             for operand in (*step.operands[3:4], *step.operands[5:8])
             if operand is not None
         } | {self.lowered.gradients[n] for n in self.program.outputs if n in self.lowered.gradients}
-        known: dict[Buffer, int] = {}
+        spoken_of = {
+            buffer
+            for steps in self.lowered.stages
+            for step in steps
+            for buffer in step.operands
+            if buffer is not None
+        }
         lanes = []
         for lane in range(self.lanes):
-            known.clear()
-            stages = []
-            for stage in STAGES:
-                rows = []
-                if lane == 0 or stage in (2, 3):
-                    for step in self.lowered.stages[stage]:
-                        operands = []
-                        for buffer in step.operands:
-                            if buffer is None:
-                                operands.append(0)
-                                continue
-                            address = known.get(buffer)
-                            if address is None:
-                                address = known[buffer] = self.address(buffer, lane)
-                            operands.append(address)
-                        table = 0 if step.table is None else step.table.ctypes.data
-                        call = None if step.call is None else self._callback(step.call)
-                        rows.append(
-                            (
-                                step.kernel, step.batched, operands, step.sizes, step.flags,
-                                step.numbers, table, call,
-                            )  # fmt: skip
-                        )
-                stages.append(rows)
-            lanes.append(stages)
+            places: dict[Buffer | None, int] = {b: self.address(b, lane) for b in spoken_of}
+            places[None] = 0
+            lanes.append(
+                [
+                    [self._bound_step(step, places) for step in self.lowered.stages[stage]]
+                    if lane == 0 or stage in (ROWS, BACK)
+                    else []
+                    for stage in STAGES
+                ]
+            )
         staging = [
             [
                 self._base["rows"][lane] + self._offsets[self.lowered.values[n]] * self._item
@@ -419,6 +410,19 @@ class _Bound:
             lanes, staging, sizes, self.capacity, self._base["gradients"], self.n_gradients, keep,
             self.errors,
         )  # fmt: skip
+
+    def _bound_step(self, step: Step, places: dict) -> tuple:
+        """A step as `Plan` takes it."""
+        return (
+            step.kernel,
+            step.batched,
+            [places[buffer] for buffer in step.operands],
+            step.sizes,
+            step.flags,
+            step.numbers,
+            0 if step.table is None else step.table.ctypes.data,
+            None if step.call is None else self._callback(step.call),
+        )
 
     def feed(self, arrays: dict[Input, np.ndarray]) -> None:
         """Bind data and what stands outside the plan's memory."""

@@ -103,7 +103,7 @@ class Trainer:
         return Outcome(np.array(losses))
 
     def _step(self, batch) -> float | None:
-        """One step on the rows of ``batch``: its loss, or None where numbers are not finite."""
+        """One step on the rows of ``batch``: its loss, or None where it left the finite numbers."""
         vector, slots, powers, steps = self._committed
         parameters = {
             node: vector[start:stop].reshape(node.value.shape)
@@ -123,6 +123,8 @@ class Trainer:
         powers = self.optimizer.advance(powers)
         with np.errstate(all="ignore"):
             vector, slots = self.optimizer.update(vector, gradient, slots, powers)
+        if not np.isfinite(vector).all():
+            return None
         self._committed = (vector, slots, powers, steps + 1)
         return loss
 
