@@ -241,7 +241,8 @@ class Adam(Optimizer):
     def update(self, vector, gradient, slots, powers):
         mean = self.beta1 * slots[0] + (1 - self.beta1) * gradient
         square = self.beta2 * slots[1] + (1 - self.beta2) * gradient**2
-        step = (mean / (1 - powers[0])) / (np.sqrt(square / (1 - powers[1])) + self.epsilon)
+        power1, power2 = map(float, powers)  # NumPy's own float64 would widen a float32 vector
+        step = (mean / (1 - power1)) / (np.sqrt(square / (1 - power2)) + self.epsilon)
         return vector - self.learning_rate * step, [mean, square]
 
 

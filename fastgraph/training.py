@@ -72,6 +72,7 @@ def train(
     """Run ``epochs`` epochs; see ``Graph.fit``, which checks what is given here."""
     state = optimizer.state_of(graph, program.parameters, program.dtype)
     before = state.steps
+    rows = next((a.shape[0] for a in arrays.values() if a.ndim), 1)
     trainer = current().Trainer(
         program,
         arrays,
@@ -79,10 +80,9 @@ def train(
         state=state,
         batch_size=batch_size,
         shuffle=shuffle,
-        seed=seed,
+        seed=seed % (1 << 64),  # the generator takes 64 bits
         threads=threads,
     )
-    rows = next((a.shape[0] for a in arrays.values() if a.ndim), 1)
     steps_per_epoch = -(-rows // min(batch_size or rows, rows))
     losses: list[np.ndarray] = []
     failure = None
@@ -206,4 +206,4 @@ def _first_bad(program: Program, batch: dict) -> tuple[Node | None, str]:
     for node in reversed(program.nodes):
         if node in gradients and not np.isfinite(gradients[node]).all():
             return node, f"the gradient of {node} is not finite, though its value is"
-    return None, "the loss or a gradient is not finite"
+    return None, "the step is too large for the numbers, though its gradient is finite"
