@@ -70,7 +70,7 @@ def test_a_node_is_no_sequence():
 
 
 @pytest.mark.parametrize(
-    "operand", ["two", [1, "a"], 1j, None, object(), [[1, 2], [3]], np.nan, [np.inf]], ids=repr
+    "operand", ["two", [1, "a"], 1j, None, object(), [[1, 2], [3]], np.nan, [np.inf]], ids=lambda v: repr(v)[:9]
 )
 def test_operands_that_are_no_numbers_are_refused(operand):
     with pytest.raises(fg.DataError, match="Constant: "):
@@ -128,7 +128,7 @@ def test_a_parameter_copies_its_value():
     assert p.value.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("value", [2, True, [1, 2], np.float32(2), np.arange(3, dtype=">i2")], ids=repr)
+@pytest.mark.parametrize("value", [2, True, [1, 2], np.float32(2), np.arange(3, dtype=">i2")], ids=lambda v: repr(v)[:9])
 def test_a_parameter_takes_any_numbers(value):
     p = fg.Parameter(value)
     assert p.value.dtype == np.float64
@@ -136,7 +136,7 @@ def test_a_parameter_takes_any_numbers(value):
     np.testing.assert_array_equal(p.value, value)
 
 
-@pytest.mark.parametrize("value", ["a", None, 1j, [np.nan], np.inf, [[1], [2, 3]], [object()]], ids=repr)
+@pytest.mark.parametrize("value", ["a", None, 1j, [np.nan], np.inf, [[1], [2, 3]], [object()]], ids=lambda v: repr(v)[:9])
 def test_a_parameter_refuses_what_is_no_finite_number(value):
     with pytest.raises(fg.DataError, match="Parameter 'W': "):
         fg.Parameter(value, "W")

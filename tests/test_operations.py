@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from functools import cache
+from functools import cache, wraps
 
 import numpy as np
 import pytest
@@ -13,7 +13,28 @@ from numerics import STEP_TOLERANCE, assert_close, assert_gradient, central_diff
 import fastgraph as fg
 from fastgraph import ops
 
-each_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def each_case(test, rows=OPERATIONS):
+    """Run ``test`` on every case: one test a row, so that there are hundreds and not thousands."""
+
+    @wraps(test)
+    def over_the_variants(case, **fixtures):
+        for one in CASES:
+            if one.row is case:
+                try:
+                    test(case=one, **fixtures)
+                except Exception as error:
+                    error.add_note(f"in the case {one}")
+                    raise
+
+    return pytest.mark.parametrize("case", rows, ids=lambda row: row.name)(over_the_variants)
+
+
+def each_case_of_both_engines(test):
+    return each_case(test, OPERATIONS if NATIVE else ())
+
+
 #: Of a value against a formula in float64: rounding only.
 VALUE_TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
 #: Of a gradient against central differences: those are right to about 1e-9.
@@ -158,7 +179,7 @@ def test_the_same_node_for_every_operand(case, runner, dtype):
         assert_gradient(node.gradients[nodes[0]], want, GRADIENT_TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("case", CASES if NATIVE else (), ids=str)
+@each_case_of_both_engines
 def test_engines_agree(case, dtype):
     """On every value, gradient and contribution of a graph around the operation."""
     arrays = case.arrays()
@@ -229,7 +250,7 @@ def test_a_step_of_fit_follows_the_gradient(case, runner, dtype):
             assert_gradient(moved, slope, tolerance, str(node))
 
 
-@pytest.mark.parametrize("case", CASES if NATIVE else (), ids=str)
+@each_case_of_both_engines
 def test_engines_agree_on_batches(case, dtype):
     """Three epochs of shuffled batches, the last one short."""
     arrays = case.arrays()
