@@ -148,10 +148,11 @@ def test_products_are_accurate(isa, dtype, m, n, k):
 
 @each_isa
 @each_dtype
-def test_a_row_has_the_same_bits_in_any_block(isa, dtype):
+@pytest.mark.parametrize("k", (50, 1100))  # a long product goes through the cache in blocks
+def test_a_row_has_the_same_bits_in_any_block(isa, dtype, k):
     gemm = extension.load_extension(isa, dtype).gemm
     random = np.random.default_rng(4)
-    a, b = random.normal(size=(29, 50)).astype(dtype), random.normal(size=(50, 37)).astype(dtype)
+    a, b = random.normal(size=(29, k)).astype(dtype), random.normal(size=(k, 37)).astype(dtype)
     whole = gemm(a, b)
     for rows in range(1, len(a)):
         np.testing.assert_array_equal(gemm(a[:rows], b), whole[:rows])
