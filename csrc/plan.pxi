@@ -59,6 +59,9 @@ cdef class Plan:
     cdef Py_ssize_t at_work        # helpers that are not done with it
     cdef Py_ssize_t job_start, job_rows
     cdef const int64_t* job_order
+    cdef double asked              # when signals were last asked for
+    cdef object interrupted        # asks whether to stop
+    cdef int stopped               # INTERRUPTED or RAISED, once it was said
     cdef list arrays
     cdef object keep
     cdef public list errors
@@ -258,11 +261,30 @@ cdef class Plan:
 
     # ------------------------------------------------------------------------------- training ---
 
-    cdef bint _run_lane(self, Py_ssize_t lane, Py_ssize_t start, Py_ssize_t rows, const int64_t* order) noexcept nogil:
-        """A lane's share of the blocks of a batch of `rows` from `start`."""
+    cdef bint _asked_to_stop(self) noexcept nogil:
+        """Ask for signals and for `interrupted`, every 20 ms; nothing is half-changed by stopping
+        here, as a step changes the parameters at its end."""
+        cdef double now = coarse_seconds()
+        if now - self.asked < 0.02:
+            return False
+        self.asked = now
+        with gil:
+            try:
+                PyErr_CheckSignals()
+                if self.interrupted():
+                    self.stopped = INTERRUPTED
+            except BaseException as error:
+                self.errors.append(error)
+                self.stopped = RAISED
+        return self.stopped != FINISHED
+
+    cdef bint _run_lane(self, Py_ssize_t lane, Py_ssize_t start, Py_ssize_t rows, const int64_t* order, bint ask) noexcept nogil:
+        """A lane's share of the blocks of a batch of `rows` from `start`; whether it was done."""
         cdef Py_ssize_t blocks = (rows + self.capacity - 1) // self.capacity
-        cdef Py_ssize_t block = blocks * lane // self.n_lanes
-        cdef Py_ssize_t end = blocks * (lane + 1) // self.n_lanes
+        # Rounded up, so that a batch of few blocks leaves the last lanes idle and never the first,
+        # which is the one that overwrites what an earlier batch left.
+        cdef Py_ssize_t block = (blocks * lane + self.n_lanes - 1) // self.n_lanes
+        cdef Py_ssize_t end = (blocks * (lane + 1) + self.n_lanes - 1) // self.n_lanes
         cdef Py_ssize_t count
         if lane > 0:
             memset(self.gradients[lane], 0, self.n_gradients * sizeof(real))
@@ -273,11 +295,14 @@ cdef class Plan:
                 return False
             self.lane[lane].first = 0
             block += 1
+            if ask and block % 8 == 0 and self._asked_to_stop():
+                return False
         return True
 
     cdef bint _gradients(self, Py_ssize_t start, Py_ssize_t rows, const int64_t* order) noexcept nogil:
-        """The loss and all gradients of a batch; whether no callback failed."""
+        """The loss and all gradients of a batch; whether they are there."""
         cdef Py_ssize_t lane, i
+        cdef bint done = True
         self._set_batch(rows)
         if not self._run(0, ONCE, 1) or not self._run(0, SEED, 1):
             return False
@@ -286,12 +311,13 @@ cdef class Plan:
             atomic_add(&self.at_work, self.threads - 1)
             atomic_add(&self.job, 1)
         lane = 0
-        while lane < self.n_lanes:
-            if not self._run_lane(lane, start, rows, order):
-                return False
+        while lane < self.n_lanes and done:
+            done = self._run_lane(lane, start, rows, order, True)
             lane += self.threads
         while self.threads > 1 and atomic_read(&self.at_work) > 0:
             wait_while(&self.at_work, atomic_read(&self.at_work))
+        if not done:
+            return False
         for lane in range(1, self.n_lanes):
             i = 0
             while i < self.n_gradients:
@@ -322,7 +348,7 @@ cdef class Plan:
                     break
                 lane = helper
                 while lane < self.n_lanes:
-                    self._run_lane(lane, self.job_start, self.job_rows, self.job_order)
+                    self._run_lane(lane, self.job_start, self.job_rows, self.job_order, False)
                     lane += self.threads
                 atomic_add(&self.at_work, -1)
 
@@ -346,7 +372,7 @@ cdef class Plan:
         cdef Update update = find_update(optimizer)
         cdef int64_t* order = NULL
         cdef int status = FINISHED
-        cdef double total = 0, now, looked, asked
+        cdef double total = 0, now, looked
         cdef Py_ssize_t until_look = 1, pace = 1
         if len(settings) > 8 or len(slots) > 4:
             raise ValueError("too many settings or slots")
@@ -367,8 +393,10 @@ cdef class Plan:
         if shuffle:
             order_array = np.empty(rows, np.int64)
             order = <int64_t*>cnp.PyArray_DATA(order_array)
+        self.interrupted = interrupted
+        self.stopped = FINISHED
         with nogil:
-            looked = asked = coarse_seconds()
+            looked = self.asked = coarse_seconds()
             while done < epochs and status == FINISHED:
                 if shuffle:
                     shuffle_rows(order, rows, seed, epoch + <uint64_t>done)
@@ -378,7 +406,7 @@ cdef class Plan:
                 while start < rows:
                     count = min(batch, rows - start)
                     if not self._gradients(start, count, order):
-                        status = RAISED
+                        status = self.stopped if self.stopped != FINISHED else RAISED
                         break
                     if not isfinite(loss[0]) or not all_finite(n, self.gradients[0]):
                         status = NOT_FINITE
@@ -390,7 +418,7 @@ cdef class Plan:
                     steps += 1
                     until_look -= 1
                     if until_look == 0:
-                        # Look at the clock every millisecond or two, and at signals every 20 ms.
+                        # Look at the clock every few milliseconds.
                         now = coarse_seconds()
                         if now - looked < 0.002:
                             pace = min(2 * pace, 1 << 20)
@@ -398,18 +426,9 @@ cdef class Plan:
                             pace //= 2
                         looked = now
                         until_look = pace
-                        if now - asked >= 0.02:
-                            asked = now
-                            with gil:
-                                try:
-                                    PyErr_CheckSignals()
-                                    if interrupted():
-                                        status = INTERRUPTED
-                                except BaseException as error:
-                                    self.errors.append(error)
-                                    status = RAISED
-                            if status != FINISHED:
-                                break
+                        if self._asked_to_stop():
+                            status = self.stopped
+                            break
                 if start >= rows:
                     mean_losses[done] = total / rows
                     done += 1

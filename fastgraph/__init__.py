@@ -4,7 +4,7 @@ Nodes (`Input`, `Parameter`, `Linear`, `Sigmoid`, `MSE`, …) make a `Graph`; it
 backward, and trains. This file holds the public names and nothing else.
 """
 
-from . import datasets, engines, initializers, optimizers
+from . import datasets, engines, initializers, optimizers, plot
 from .checks import GradientReport, check_gradients
 from .engines import engine, set_engine
 from .errors import (
@@ -56,6 +56,7 @@ __all__ = [
     "engines",
     "initializers",
     "optimizers",
+    "plot",
     "set_engine",
     "topological_sort",
     *_operations,

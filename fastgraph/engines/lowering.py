@@ -304,6 +304,7 @@ class _Lowering:
         """A loss and the layer before it as one step, forward and backward."""
         step = self._describe(layer, ROWS)
         step.kernel = f"{loss.kernel}_head"
+        self._point_back(layer, step)
         size = step.sizes[2]
         step.sizes, step.numbers = (size,), (1 / size,)
         step.flags[PER_ROW] = 1
@@ -311,7 +312,6 @@ class _Lowering:
         step.operands[OUT] = self._value(loss)
         step.operands[GRAD] = self._gradient(loss)
         step.operands[MORE] = self._value(loss.inputs[0])
-        self._point_back(layer, step)
         step.flags[THROUGH] = 0  # it passes no gradient through the ReLU before it
         self.passed.discard(layer.inputs[0])
         self.stages[ROWS].append(step)
