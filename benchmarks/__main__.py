@@ -156,7 +156,7 @@ def _jobs(calls: Sequence[tuple[str, str, tuple, int]]) -> dict[str, Any]:
 def measure_process(rounds: int) -> dict[str, Any]:
     return _jobs(
         [
-            ("fastgraph", "script_fastgraph", (), rounds),
+            ("fastgraph", "script_fastgraph", (), min(rounds, 7)),
             ("NumPy by hand", "script_numpy", (), min(rounds, 3)),
             ("JAX", "script_jax", (), min(rounds, 3)),
             ("PyTorch", "script_pytorch", (), 1),
@@ -174,10 +174,10 @@ def show_process(results: dict[str, Any], markdown: bool) -> str:
     return table(header, rows, markdown)
 
 
-def measure_start(rounds: int) -> dict[str, Any]:
+def measure_start() -> dict[str, Any]:
     return _jobs(
         [
-            ("import", "start_import", (), max(rounds, 5)),
+            ("import", "start_import", (), 15),
             ("miniflow graph", "start_build", (), 1),
             ("5,000 nodes", "start_large", (5000,), 3),
             ("10,000 nodes", "start_large", (10000,), 3),
@@ -243,19 +243,19 @@ def main() -> int:
     bench.on_one_core(options.cpu)
 
     parts = options.parts or _PARTS
-    rounds, seconds = options.rounds or 7, 0.1
+    rounds, seconds = options.rounds or bench.ROUNDS, bench.SECONDS
     peers, missing = installed(p for p in PEERS if p.module in (options.peers or modules))
     kinds = [FastGraph, NumPyByHand, *peers]
     fastest = [kind for kind in kinds if kind in _FASTEST]
     chosen = [w for w in bench.WORKLOADS if w.name in options.only]
-    few, short = min(rounds, 5), seconds / 4
+    few, short = min(rounds, 9), seconds / 2
     measures: dict[str, tuple[Callable[[], Any], Callable[[Any, bool], str] | None]] = {
         "workloads": (lambda: bench.measure_workloads(chosen, kinds, rounds, seconds), show_steps),
         "predict": (lambda: measure_predict(rounds), show_predict),
         "sweep": (lambda: measure_sweep(options.sweep, fastest, few, short), show_sweep),
         "grid": (lambda: bench.measure_grid(fastest, few, short), None),
         "process": (lambda: measure_process(rounds), show_process),
-        "start": (lambda: measure_start(rounds), show_jobs),
+        "start": (measure_start, show_jobs),
         "memory": (measure_memory, show_jobs),
         "threads": (measure_threads, show_jobs),
     }

@@ -60,6 +60,10 @@ __all__ = [
 LEARNING_RATE = 1e-3
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
+# A sample is short and there are many, so that on a machine with other work some go undisturbed.
+SECONDS = 0.025
+ROUNDS = 25
+
 # How far apart two contenders' losses may be, relative, after a workload's `check_steps`.
 # They add the same numbers in different orders, and training carries the rounding on.
 LOSS_TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
@@ -403,7 +407,7 @@ def check_losses(
 
 
 def best_times(
-    workload: Workload, kinds: Kinds, rounds: int = 7, seconds: float = 0.1
+    workload: Workload, kinds: Kinds, rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> dict[str, float]:
     """Microseconds a step of each contender: the least of `rounds`, in turns.
 
@@ -835,14 +839,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--cpu", type=int, metavar="N", help="the core to run on")
 
 
-def measure(only: Sequence[str], rounds: int = 7, seconds: float = 0.1) -> dict[str, Any]:
+def measure(only: Sequence[str], rounds: int = ROUNDS, seconds: float = SECONDS) -> dict[str, Any]:
     """fastgraph against NumPy by hand: machine, workloads and grid, ready for JSON."""
     kinds = [FastGraph, NumPyByHand]
     chosen = [workload for workload in WORKLOADS if workload.name in only]
     return {
         "machine": machine(),
         "workloads": measure_workloads(chosen, kinds, rounds, seconds),
-        "grid": measure_grid(kinds, min(rounds, 5), seconds / 4),
+        "grid": measure_grid(kinds, min(rounds, 9), seconds / 2),
     }
 
 
@@ -864,8 +868,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser)
     options = parser.parse_args(argv)
     on_one_core(options.cpu)
-    quick = {"seconds": 0.05} if options.quick else {}
-    results = measure(options.only, options.rounds or 7, **quick)
+    results = measure(options.only, options.rounds or ROUNDS)
     print(show_header(results["machine"]), end="\n\n")
     print(table(*workload_rows(results["workloads"]), options.markdown), end="\n\n")
     for written in write_results(results, options.out):
