@@ -222,6 +222,8 @@ class Graph:
     def _evaluate(self, node: Any, feeds: Mapping[Any, Any]) -> Any:
         several = isinstance(node, (list, tuple))
         nodes = tuple(self._resolve(item) for item in (node if several else (node,)))
+        if not nodes:
+            return []
         with self._running():
             inputs = self._inputs_of(nodes)
             arrays = bind(inputs, feeds, self.dtype, self.inputs)
