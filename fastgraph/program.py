@@ -16,7 +16,25 @@ from .errors import GraphError, ShapeError
 from .feeds import shape_of_feed
 from .node import Constant, Input, Node, Parameter, Shape
 
-__all__ = ["Program", "infer_shapes"]
+__all__ = ["Program", "infer_shapes", "numbers", "read_only"]
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view of ``array`` that a user's code can read and cannot change."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def numbers(node: Node, method: str, value: object, dtype: np.dtype) -> np.ndarray:
+    """What a user's ``method`` returned, as an array of ``dtype``; a `GraphError` if it cannot be."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise GraphError(f"{node}: {method} must return arrays of numbers ({error})") from None
+    if array.dtype.kind not in "fiub":
+        raise GraphError(f"{node}: {method} must return numbers, got dtype {array.dtype}")
+    return np.asarray(array, dtype)
 
 
 def infer_shapes(
@@ -129,10 +147,8 @@ def _probe(
             given = [shapes[item] for item in node.inputs]
             shape = node.shape(*given)
             with np.errstate(all="ignore"):
-                value = np.asarray(node.forward(*(values[item] for item in node.inputs)))
-            if value.dtype.kind not in "fiub":
-                raise GraphError(f"{node}: forward must return numbers, got dtype {value.dtype}")
-            values[node] = np.asarray(value, dtype)
+                value = node.forward(*(read_only(values[item]) for item in node.inputs))
+                value = values[node] = numbers(node, "forward", value, dtype)
             if shape is None:
                 batched = any(item.batched for item in given)
                 shape = _shape_of_probe(node, value, few if batched else None, rows)

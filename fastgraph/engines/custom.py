@@ -6,35 +6,36 @@ import numpy as np
 
 from ..errors import GraphError, ShapeError
 from ..node import Node, Shape
+from ..program import numbers, read_only
 
 __all__ = ["check_gradients", "check_value", "read_only"]
 
 
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view of ``array`` that a user's code can read and cannot change."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def check_value(node: Node, got: tuple[int, ...], shape: Shape, rows: int | None) -> None:
-    """Raise a `ShapeError` where a value has not the shape the node was first seen to have."""
+def check_value(
+    node: Node, value: object, shape: Shape, rows: int | None, dtype: np.dtype
+) -> np.ndarray:
+    """The value as an array of ``dtype``, if it has the shape the node was first seen to have."""
+    array = numbers(node, "forward", value, dtype)
     want = (rows, *shape.features) if shape.batched else shape.features
-    if got != want:
-        raise ShapeError(f"{node}: forward returned shape {got}, expected {want}")
+    if array.shape != want:
+        raise ShapeError(f"{node}: forward returned shape {array.shape}, expected {want}")
+    return array
 
 
-def check_gradients(node: Node, parts: object, shapes: list[tuple[int, ...]]) -> tuple:
-    """The gradients a node returned, or an error that says what was expected."""
+def check_gradients(
+    node: Node, parts: object, shapes: list[tuple[int, ...]], dtype: np.dtype
+) -> tuple:
+    """The gradients a node returned, of ``dtype``, or an error that says what was expected."""
     if not isinstance(parts, (tuple, list)) or len(parts) != len(shapes):
         got = f"{len(parts)} of them" if isinstance(parts, (tuple, list)) else type(parts).__name__
         raise GraphError(
             f"{node}: backward must return a tuple of {len(shapes)} gradients, one per input "
             f"(None where there is none), got {got}"
         )
-    for item, part, shape in zip(node.inputs, parts, shapes, strict=True):
-        if part is not None and np.shape(part) != shape:
+    arrays = [None if part is None else numbers(node, "backward", part, dtype) for part in parts]
+    for item, array, shape in zip(node.inputs, arrays, shapes, strict=True):
+        if array is not None and array.shape != shape:
             raise ShapeError(
-                f"{node}: backward returned shape {np.shape(part)} for {item}, expected {shape}"
+                f"{node}: backward returned shape {array.shape} for {item}, expected {shape}"
             )
-    return tuple(parts)
+    return tuple(arrays)

@@ -469,8 +469,8 @@ class _Bound:
 
     def _forward_call(self, call: Any, rows: int) -> None:
         with np.errstate(all="ignore"):
-            value = np.asarray(call.node.forward(*self._given(call, rows)), self.dtype)
-        check_value(call.node, value.shape, self.program.shapes[call.node], rows)
+            value = call.node.forward(*self._given(call, rows))
+        value = check_value(call.node, value, self.program.shapes[call.node], rows, self.dtype)
         self.view(call.value, call.node, rows)[...] = value
 
     def _backward_call(self, call: Any, rows: int) -> None:
@@ -478,7 +478,7 @@ class _Bound:
         given = self._given(call, rows)
         with np.errstate(all="ignore"):
             parts = call.node.backward(gradient, *given)
-        parts = check_gradients(call.node, parts, [array.shape for array in given])
+        parts = check_gradients(call.node, parts, [array.shape for array in given], self.dtype)
         for item, part, (buffer, how) in zip(call.node.inputs, parts, call.targets, strict=True):
             if buffer is None:
                 continue

@@ -160,9 +160,11 @@ def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.n
                 values[node] = np.asarray(node.constant, program.dtype)
             else:
                 given = _given(node, values)
-                values[node] = np.asarray(node.forward(*given), program.dtype)
+                value = node.forward(*given)
                 if node.kernel is None:
-                    check_value(node, values[node].shape, program.shapes[node], _rows(arrays))
+                    shape, rows = program.shapes[node], _rows(arrays)
+                    value = check_value(node, value, shape, rows, program.dtype)
+                values[node] = np.asarray(value, program.dtype)
     return values
 
 
@@ -177,16 +179,20 @@ def backward(
         for node in reversed(program.nodes):
             if node not in reached or not any(item in wanted for item in node.inputs):
                 continue
-            parts = node.backward(gradients[node], *_given(node, values))
+            given = _given(node, values)
             if node.kernel is None:
-                parts = check_gradients(node, parts, [values[i].shape for i in node.inputs])
+                parts = node.backward(read_only(gradients[node]), *given)
+                parts = check_gradients(node, parts, [v.shape for v in given], program.dtype)
+            else:
+                parts = node.backward(gradients[node], *given)
             for item, part in zip(node.inputs, parts, strict=True):
                 if item not in wanted or part is None:
                     continue
                 part = np.asarray(part, program.dtype)
-                gradients[item] = gradients[item] + part
+                # A sum of two arrays without axes would be a NumPy scalar.
+                gradients[item] = np.asarray(gradients[item] + part)
                 known = contributions[node].get(item)
-                contributions[node][item] = part if known is None else known + part
+                contributions[node][item] = part if known is None else np.asarray(known + part)
                 reached.add(item)
     return gradients, contributions
 

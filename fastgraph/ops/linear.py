@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..node import Node, Shape
-from .broadcasting import broadcast, same_rows, sum_to
+from .broadcasting import same_rows, sum_to
 
 __all__ = ["Linear", "MatMul"]
 
@@ -83,7 +83,7 @@ class Linear(Node):
         x: node of shape (n, …, in).
         W: weights without a batch axis: (in, out); or (in,) for one output without an axis of its
             own; or () for the line ``k * x + b``, where x is (n,) or (n, …).
-        b: bias that broadcasts to the output: (out,) or (); None for no bias.
+        b: bias without a batch axis: (out,) or (1, out), or one number; None for no bias.
 
     Gradient: g·Wᵀ to x, xᵀ·g to W, and g summed over the rows to b.
 
@@ -116,13 +116,13 @@ class Linear(Node):
         else:
             out = Shape(x.rows, x.features[:-1] + W.features[1:])
         if b is not None:
-            try:
-                fits = broadcast(self, out, b) == out
-            except ShapeError:
-                fits = False
-            if not fits:
-                want = out.features[-1:] if out.features else ()
-                raise ShapeError(f"{self}: {sizes}; b must have shape {Shape(None, want)} or ()")
+            want = W.features[1:]
+            ones = len(out.axes) - len(want)  # that a bias may have before, as (1, out) has
+            alone = all(size == 1 for size in b.features)
+            fits = b.features in [(1,) * count + want for count in range(ones + 1)]
+            if not (fits or (alone and len(b.features) <= len(out.axes))):
+                wanted = f"{Shape(None, want)} or ()" if want else "()"
+                raise ShapeError(f"{self}: {sizes}; b must have shape {wanted}")
         return out
 
     def forward(self, x, W, b=None):
