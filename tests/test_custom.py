@@ -207,6 +207,48 @@ def test_a_subclass_of_an_operation_is_a_node_of_its_own(engine):
     assert p.value == pytest.approx(want, rel=1e-12)
 
 
+def changed(operation, factor=2.0):
+    """A subclass of an operation whose value and gradients are ``factor`` times as large."""
+
+    class Changed(operation):
+        def forward(self, *values):
+            return factor * super().forward(*values)
+
+        def backward(self, gradient, *values):
+            return super().backward(factor * gradient, *values)
+
+    return Changed
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x, y, k, b: fg.MSE(y, changed(fg.Add)(x * k, b)),
+        lambda x, y, k, b: fg.MSE(y, fg.Add(changed(fg.Multiply)(x, k), b)),
+        lambda x, y, k, b: fg.MSE(y, changed(fg.Linear)(x, k, b)),
+        lambda x, y, k, b: fg.MSE(y, fg.Sigmoid(changed(fg.Linear)(x, k, b))),
+        lambda x, y, k, b: fg.MSE(y, changed(fg.Tanh)(fg.Linear(x, k, b))),
+        lambda x, y, k, b: fg.MSE(y, fg.Linear(changed(fg.ReLU)(fg.Linear(x, k, b)), k)),
+        lambda x, y, k, b: changed(fg.MSE)(y, fg.Linear(x, k, b)),
+        lambda x, y, k, b: changed(fg.Mean)(fg.Linear(x, k, b) ** 2),
+        lambda x, y, k, b: fg.Mean(changed(fg.Power)(x * k + b, 2)),
+    ],
+    ids=["Add", "Multiply", "Linear", "Linear-Sigmoid", "Tanh", "ReLU", "MSE", "Mean", "Power"],
+)
+def test_a_changed_operation_is_never_fused_away(build, engine):
+    """Each stands where the native engine would fuse the operation it comes from."""
+    values = []
+    for used in (engine, "numpy"):
+        fg.set_engine(used)
+        x, y, k, b = fg.Input("x"), fg.Input("y"), fg.Parameter(0.7), fg.Parameter(0.2)
+        graph = fg.Graph(build(x, y, k, b))
+        feeds = {x: Y, y: Y**2} if y in graph else {x: Y}
+        history = graph.fit(feeds, optimizer=fg.SGD(0.05), epochs=3, batch_size=4)
+        values.append([float(k.value), float(b.value), *history.loss])
+    assert_close(*values, 1e-11)
+    assert "python" in graph.summary()
+
+
 def test_state_of_a_node_may_change_between_runs(engine):
     class Switch(fg.Node):
         on = True

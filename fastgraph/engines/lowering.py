@@ -290,7 +290,7 @@ class _Lowering:
             step.call.value = step.operands[OUT]
         if self._reduces(node) and not self.whole:
             step.flags[VALUE] = FIRST
-            fused = isinstance(node, Loss) and self.mode == "train" and node in self.wanted
+            fused = _runs(node, Loss) and self.mode == "train" and node in self.wanted
             if fused and not self._gradient_missing(node):
                 # The gradient of the loss is known already: write those of its inputs as well.
                 step.operands[GRAD] = self._gradient(node)
@@ -359,7 +359,7 @@ class _Lowering:
         if isinstance(step.call, CustomBack):
             step.call.gradient = step.operands[GRAD]
             step.call.targets = targets
-        if isinstance(node, Linear) and step.operands[TO] is not None:
+        if _runs(node, Linear) and step.operands[TO] is not None:
             self._point_linear_back(node, step)
 
     def _affine_target(self, node: Node, item: Node) -> tuple[Buffer | None, int]:
@@ -605,7 +605,7 @@ class _Lowering:
     def _fuse(self) -> None:
         """Find k * x + b on single numbers, and layers that can run their activation."""
         for node in self.program.nodes:
-            if isinstance(node, Add):
+            if _runs(node, Add):
                 found = self._find_affine(node)
                 if found is not None:
                     self.affine[node] = found[1]
@@ -614,7 +614,7 @@ class _Lowering:
             if type(node) in ACTIVATIONS:
                 (layer,) = node.inputs
                 if (
-                    (isinstance(layer, Linear) or layer in self.affine)
+                    (_runs(layer, Linear) or layer in self.affine)
                     and self._alone(layer)
                     and self.batched[layer]
                 ):
@@ -623,7 +623,7 @@ class _Lowering:
 
         if self.mode == "train" and not self.whole:
             for node in self.program.nodes:
-                if isinstance(node, Loss) and self._has_head(node):
+                if _runs(node, Loss) and self._has_head(node):
                     self.heads[node] = node.inputs[1]
                     self.skipped.add(node.inputs[1])
 
@@ -636,7 +636,7 @@ class _Lowering:
             return False
         if layer in self.affine:
             return True
-        if not isinstance(layer, Linear) or len(layer.inputs) < 3:
+        if not _runs(layer, Linear) or len(layer.inputs) < 3:
             return False
         x, W, b = layer.inputs
         return self.sizes[W] == 1 and self.sizes[b] == 1 and self.sizes[x] == self.sizes[layer]
@@ -650,7 +650,7 @@ class _Lowering:
             return not self.batched[item] and self.sizes[item] == 1 and item not in self.summed
 
         for product, b in (node.inputs, node.inputs[::-1]):
-            if not (isinstance(product, Multiply) and self._alone(product) and number(b)):
+            if not (_runs(product, Multiply) and self._alone(product) and number(b)):
                 continue
             for x, W in (product.inputs, product.inputs[::-1]):
                 plain = self.batched[x] and number(W)
@@ -676,6 +676,11 @@ class CustomBack:
     inputs: list[Buffer] = field(default_factory=list)
     gradient: Buffer | None = None
     targets: list[tuple[Buffer | None, int]] = field(default_factory=list)
+
+
+def _runs(node: Node, operation: type[Node]) -> bool:
+    """Whether native kernels run ``node`` as this operation; a user's subclass has none."""
+    return isinstance(node, operation) and node.kernel is not None
 
 
 def _operands(named: dict[int, Buffer | None]) -> list[Buffer | None]:

@@ -28,7 +28,8 @@ __all__ = [
 ]  # fmt: skip
 
 #: Bytes of one block's values and gradients; measured, see docs/performance.md.
-BLOCK_BYTES = 128 * 1024
+import os
+BLOCK_BYTES = int(os.environ.get('BB','128')) * 1024
 #: The most shares a batch is divided into, whatever the number of threads.
 MAX_LANES = 8
 
@@ -135,7 +136,9 @@ class Executor:
         plain = not lowered.whole and lowered.values[node].space == "rows"
         if not plain or not all(self.program.shapes[item].batched for item in inputs):
             return lambda *arrays, out=None: slow(arrays, out)
-        bound = _Bound(self.program, lowered, _block_rows(_row_size(lowered), self.program.dtype), 1)
+        weights = sum(item.value.size for item in self.program.parameters)
+        rows = _block_rows(_row_size(lowered), weights, self.program.dtype)
+        bound = _Bound(self.program, lowered, rows, 1)
         order = [inputs.index(item) for item in bound.inputs]
         if order != sorted(order):
             raise GraphError("the inputs of a program are in another order than the graph's")
@@ -260,7 +263,8 @@ class _Bound:
         self.lowered = lowered
         self.dtype = program.dtype
         self.row_size = _row_size(lowered)
-        self.largest = rows if lowered.whole else _block_rows(self.row_size, self.dtype)
+        weights = sum(node.value.size for node in program.parameters)
+        self.largest = rows if lowered.whole else _block_rows(self.row_size, weights, self.dtype)
         self.capacity = min(rows, self.largest)
         blocks = -(-rows // self.capacity)
         self.lanes = 1 if lowered.whole or blocks < 4 else min(lanes, blocks // 2)
@@ -465,7 +469,11 @@ class _Bound:
 
     def _given(self, call: Any, rows: int) -> list[np.ndarray]:
         pairs = zip(call.inputs, call.node.inputs, strict=True)
-        return [read_only(self.view(buffer, item, rows)) for buffer, item in pairs]
+        return [self._shown(buffer, item, rows) for buffer, item in pairs]
+
+    def _shown(self, buffer: Buffer, node: Node, rows: int) -> np.ndarray:
+        """A copy a user's code may keep: the buffer's own memory changes with every block."""
+        return read_only(self.view(buffer, node, rows).copy())
 
     def _forward_call(self, call: Any, rows: int) -> None:
         with np.errstate(all="ignore"):
@@ -474,7 +482,7 @@ class _Bound:
         self.view(call.value, call.node, rows)[...] = value
 
     def _backward_call(self, call: Any, rows: int) -> None:
-        gradient = read_only(self.view(call.gradient, call.node, rows))
+        gradient = self._shown(call.gradient, call.node, rows)
         given = self._given(call, rows)
         with np.errstate(all="ignore"):
             parts = call.node.backward(gradient, *given)
@@ -496,9 +504,10 @@ def _row_size(lowered: Lowered) -> int:
     return max(own + data, 1)
 
 
-def _block_rows(row_size: int, dtype: np.dtype) -> int:
-    """Rows of a block, so that its values and gradients stay in the cache."""
-    rows = BLOCK_BYTES // (row_size * dtype.itemsize)
+def _block_rows(row_size: int, weights: int, dtype: np.dtype) -> int:
+    """Rows of a block: its values and gradients stay in the cache, and are not outweighed by the
+    parameters, all of which every block reads and whose gradients it adds to."""
+    rows = max(BLOCK_BYTES // dtype.itemsize, weights) // row_size
     return max(32, min(rows // 32 * 32, 4096))
 
 
