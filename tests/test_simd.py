@@ -13,7 +13,8 @@ pytestmark = pytest.mark.skipif(not extension.NATIVE_AVAILABLE, reason=extension
 each_isa = pytest.mark.parametrize("isa", extension.available_isas())
 each_dtype = pytest.mark.parametrize("dtype", (np.float32, np.float64))
 
-# Measured over all 2^32 floats, and over 10^7 doubles: 1.0, 0.9, 1.3 and 1.8.
+# Measured at every float from 2^-12 to 2^7, at one in 257 of the others, and at 10^7 doubles:
+# 1.06, 0.84, 1.22 and 1.75.
 MAX_ULP = {"exp": 1.25, "log": 1.0, "tanh": 1.5, "sigmoid": 2.0}
 FUNCTIONS = tuple(MAX_ULP)
 
