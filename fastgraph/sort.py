@@ -24,8 +24,8 @@ def topological_sort(graph: Node | Iterable[Node] | Mapping) -> list:
 
     Returns:
         A list: all nodes that the outputs need, or all names in the mapping (those that are only
-        fed as well). Among orders that are right, nodes keep the order of ``inputs`` and names
-        the order in which the mapping first mentions them.
+        fed as well). Nodes keep the order of ``inputs``. Names that nothing feeds come first, in
+        the order in which the mapping first mentions them; every other follows its last feeder.
 
     Raises:
         CycleError: there is a cycle; the message and ``error.cycle`` name it.
@@ -37,7 +37,7 @@ def topological_sort(graph: Node | Iterable[Node] | Mapping) -> list:
     Example:
         >>> from fastgraph import topological_sort
         >>> topological_sort({"x": ["linear"], "k": ["linear"], "linear": ["loss"], "y": ["loss"]})
-        ['x', 'k', 'linear', 'y', 'loss']
+        ['x', 'k', 'y', 'linear', 'loss']
     """
     if isinstance(graph, Mapping):
         return _sort_mapping(graph)
