@@ -240,6 +240,11 @@ def test_short_cycles_of_names(mapping):
     assert sorted(caught.value.cycle) == sorted(mapping)
 
 
+def test_names_without_feeders_come_first_in_the_order_of_the_mapping():
+    mapping = {"b": ["sum"], "sum": ["loss"], "a": ["sum"], "y": ["loss"]}
+    assert fg.topological_sort(mapping) == ["b", "a", "y", "sum", "loss"]
+
+
 # --- both ---------------------------------------------------------------------------------------
 
 
