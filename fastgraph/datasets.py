@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def load_boston() -> Dataset:
         >>> boston.data.shape, boston.target_name, round(float(boston["RM"].mean()), 4)
         ((506, 13), 'MEDV', 6.2846)
     """
-    path = resources.files(__package__) / "data" / "boston_housing.csv"
+    path = Path(__file__).parent / "data" / "boston_housing.csv"
     with path.open(encoding="ascii", newline="") as file:
         header, *rows = csv.reader(file)
     table = _checked_table("boston_housing.csv", header, rows, _BOSTON_COLUMNS, _BOSTON_ROWS)

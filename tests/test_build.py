@@ -130,7 +130,6 @@ def test_importing_the_package_loads_no_build_of_the_engine():
     assert run(code) == "[]"
 
 
-@pytest.mark.timing
 def test_importing_the_package_loads_no_engine_and_nothing_optional():
     # Its time is measured by the benchmarks; what would cost it is told by what is loaded.
     code = (

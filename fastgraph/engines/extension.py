@@ -3,7 +3,7 @@
 The engine is compiled once per instruction set and dtype, as `fastgraph._native_<isa>_<dtype>`.
 Only the tiny `fastgraph._cpu` is loaded when this is imported; a build of the engine is loaded
 when a graph first needs it, and never one that this processor cannot run. Nothing here knows what
-an engine does, and only `engines/native.py` imports this.
+an engine does. `engines/native.py` loads the engine through it; others only ask what is available.
 """
 
 from __future__ import annotations

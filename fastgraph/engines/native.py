@@ -28,8 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Bytes of one block's values and gradients; measured, see docs/performance.md.
-import os
-BLOCK_BYTES = int(os.environ.get('BB','128')) * 1024
+BLOCK_BYTES = 128 * 1024
 #: The most shares a batch is divided into, whatever the number of threads.
 MAX_LANES = 8
 
