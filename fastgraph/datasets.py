@@ -7,8 +7,8 @@ handed over as it was published, and what is done to it stands in the script tha
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -116,8 +116,8 @@ def load_boston() -> Dataset:
         >>> boston.data.shape, boston.target_name, round(float(boston["RM"].mean()), 4)
         ((506, 13), 'MEDV', 6.2846)
     """
-    path = Path(__file__).parent / "data" / "boston_housing.csv"
-    with path.open(encoding="ascii", newline="") as file:
+    path = os.path.join(os.path.dirname(__file__), "data", "boston_housing.csv")
+    with open(path, encoding="ascii", newline="") as file:
         header, *rows = csv.reader(file)
     table = _checked_table("boston_housing.csv", header, rows, _BOSTON_COLUMNS, _BOSTON_ROWS)
     return Dataset(
