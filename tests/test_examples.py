@@ -92,7 +92,8 @@ def test_02_random_line(lesson):
     assert len(np.unique(draws)) == 14
     assert (np.abs(draws) <= 100).all()
     for (k, b), off in zip(step["draws"], step["off"], strict=True):
-        assert off == pytest.approx(sum(abs(k * r + b - p) for r, p in zip(ROOMS, PRICES)) / 506)
+        each = [abs(k * r + b - p) for r, p in zip(ROOMS, PRICES, strict=True)]
+        assert off == pytest.approx(sum(each) / 506)
 
 
 def test_03_loss(lesson):
