@@ -50,6 +50,9 @@ cdef extern from "simd.h" nogil:
     vreal v_tanh(vreal)
     vreal v_sigmoid(vreal)
     real v_sum(vreal)
+    ctypedef int vmask
+    vmask v_differ(vreal, vreal)
+    bint v_any(vmask)
     void c_gemm "gemm"(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row,
                        Py_ssize_t a_col, const real* b, Py_ssize_t ldb, real* c, Py_ssize_t ldc,
                        const real* bias, int accumulate, int relu)

@@ -1,6 +1,9 @@
 # Optimizers: one vector loop over all parameters. The rules are those of fastgraph/optimizers.py,
 # where the papers are named; p: parameters, g: gradient, settings in the order settings() gives.
 
+cdef enum:
+    HANDFUL = 4
+
 ctypedef void (*Update)(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil
 
 cdef void sgd(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
@@ -10,6 +13,10 @@ cdef void sgd(Py_ssize_t n, real* p, const real* g, real** slots, const double* 
     cdef vreal decay = v_set(<real>settings[3]), part, x, v
     cdef bint nesterov = settings[2] != 0, moving = settings[1] != 0, decaying = settings[3] != 0
     if not moving and not decaying:
+        # A vector load waits for numbers that were just stored one by one: a handful goes singly.
+        while n <= HANDFUL and i < n:
+            p[i] -= <real>settings[0] * g[i]
+            i += 1
         while i < n:
             put(p, i, n, get(p, i, n) - rate * get(g, i, n))
             i += VW
@@ -72,6 +79,11 @@ cdef inline bint all_finite(Py_ssize_t n, const real* x) noexcept nogil:
     """Whether no element is NaN or infinite: x - x is 0 for finite numbers and NaN for the rest."""
     cdef Py_ssize_t i = 0
     cdef vreal a = v_zero(), b = v_zero(), u, v
+    if n <= HANDFUL:
+        for i in range(n):
+            if not isfinite(x[i]):
+                return False
+        return True
     while i + 2 * VW <= n:
         u = v_load(x + i)
         v = v_load(x + i + VW)
@@ -82,4 +94,5 @@ cdef inline bint all_finite(Py_ssize_t n, const real* x) noexcept nogil:
         u = get(x, i, n)
         a = a + (u - u)
         i += VW
-    return v_sum(a + b) == 0
+    a = a + b
+    return not v_any(v_differ(a, v_zero()))

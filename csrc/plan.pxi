@@ -280,12 +280,13 @@ cdef class Plan:
 
     cdef bint _run_lane(self, Py_ssize_t lane, Py_ssize_t start, Py_ssize_t rows, const int64_t* order, bint ask) noexcept nogil:
         """A lane's share of the blocks of a batch of `rows` from `start`; whether it was done."""
-        cdef Py_ssize_t blocks = (rows + self.capacity - 1) // self.capacity
+        cdef Py_ssize_t blocks = 1 if rows <= self.capacity else (rows + self.capacity - 1) // self.capacity
         # Rounded up, so that a batch of few blocks leaves the last lanes idle and never the first,
         # which is the one that overwrites what an earlier batch left.
-        cdef Py_ssize_t block = (blocks * lane + self.n_lanes - 1) // self.n_lanes
-        cdef Py_ssize_t end = (blocks * (lane + 1) + self.n_lanes - 1) // self.n_lanes
-        cdef Py_ssize_t count
+        cdef Py_ssize_t block = 0, end = blocks, count
+        if self.n_lanes > 1:
+            block = (blocks * lane + self.n_lanes - 1) // self.n_lanes
+            end = (blocks * (lane + 1) + self.n_lanes - 1) // self.n_lanes
         if lane > 0:
             memset(self.gradients[lane], 0, self.n_gradients * sizeof(real))
         while block < end:

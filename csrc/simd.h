@@ -269,6 +269,19 @@ FG_INLINE vmask v_less(vreal x, vreal y) { return FG_COMPARE(x, y, _CMP_LT_OQ, <
 FG_INLINE vmask v_equal(vreal x, vreal y) { return FG_COMPARE(x, y, _CMP_EQ_OQ, ==); }
 FG_INLINE vmask v_differ(vreal x, vreal y) { return FG_COMPARE(x, y, _CMP_NEQ_UQ, !=); }
 
+/* Whether the answer is yes for any element. */
+FG_INLINE int v_any(vmask mask) {
+#if defined(FG_AVX512) || defined(FG_SCALAR)
+    return mask != 0;
+#elif defined(FG_MM)
+    return FG_MM(movemask)((vreal)mask) != 0;
+#else
+    fg_bits any = 0;
+    for (int i = 0; i < VW; i++) any |= mask[i];
+    return any != 0;
+#endif
+}
+
 /* a * b + c, rounded once where the instruction set can. */
 FG_INLINE vreal v_fma(vreal a, vreal b, vreal c) {
 #if defined(FG_AVX512) || defined(FG_AVX2)
@@ -403,21 +416,24 @@ FG_INLINE vreal v_exp_parts(vreal x, vreal *n, vbits *n_bits) {
     p = v_fma(p, r, v_set(0.04166646302f));
     p = v_fma(p, r, v_set(0.1666666716f));
     p = v_fma(p, r, v_set(0.5f));
+    const vreal square = r * r;
 #else
-    vreal p = v_set(2.51004725056949961e-8);
-    p = v_fma(p, r, v_set(2.76202015910315469e-7));
-    p = v_fma(p, r, v_set(2.7557268276905696e-6));
-    p = v_fma(p, r, v_set(2.48015210578682038e-5));
-    p = v_fma(p, r, v_set(1.98412698631715573e-4));
-    p = v_fma(p, r, v_set(1.38888889173670814e-3));
-    p = v_fma(p, r, v_set(8.33333333333003898e-3));
-    p = v_fma(p, r, v_set(4.16666666666238236e-2));
-    p = v_fma(p, r, v_set(1.66666666666666685e-1));
-    p = v_fma(p, r, v_set(5.00000000000000111e-1));
+    /* Even and odd powers apart: two chains that run side by side. */
+    const vreal square = r * r;
+    vreal odd = v_set(2.51004725056949961e-8), p = v_set(2.76202015910315469e-7);
+    odd = v_fma(odd, square, v_set(2.7557268276905696e-6));
+    p = v_fma(p, square, v_set(2.48015210578682038e-5));
+    odd = v_fma(odd, square, v_set(1.98412698631715573e-4));
+    p = v_fma(p, square, v_set(1.38888889173670814e-3));
+    odd = v_fma(odd, square, v_set(8.33333333333003898e-3));
+    p = v_fma(p, square, v_set(4.16666666666238236e-2));
+    odd = v_fma(odd, square, v_set(1.66666666666666685e-1));
+    p = v_fma(p, square, v_set(5.00000000000000111e-1));
+    p = v_fma(odd, r, p);
 #endif
     *n = rounded;
     *n_bits = v_bits(shifted);
-    return v_fma(r * r, p, r);
+    return v_fma(square, p, r);
 }
 
 /* Bits of n / 2 rounded: two halves keep 2^n within range where 2^n itself is not. */
@@ -439,15 +455,23 @@ FG_INLINE vreal v_exp(vreal x) {
 #endif
 }
 
-/* 1 / (1 + e^-x) = s / (s + t e^r) with -x = n ln 2 + r, s = 2^(-n/2), t = 2^(n - n/2): no
- * overflow on the way, and one rounding into the subnormal answers. */
+/* 1 / (1 + e^-x) = s / (s + t e^r) with -x = n ln 2 + r and s / t = 2^-n: no overflow on the way,
+ * and one rounding into the subnormal answers. */
 FG_INLINE vreal v_sigmoid(vreal x) {
     vreal n;
     vbits n_bits;
+#if defined(FG_AVX512)
+    /* t = 1, and s = 2^-n down to the subnormals in one instruction; at the upper bound the answer
+     * has long been 1. */
+    x = v_at_least(v_set(FG_PICK(-104.0, -746.0)), v_at_most(v_set(FG_PICK(40.0, 80.0)), x));
+    const vreal q = v_exp_parts(-x, &n, &n_bits), t = v_set(1);
+    const vreal s = FG_MM(scalef)(t, -n);
+#else
     x = v_at_least(v_set(FG_PICK(-104.0, -746.0)), v_at_most(v_set(FG_PICK(104.0, 746.0)), x));
-    vreal q = v_exp_parts(-x, &n, &n_bits);
-    vbits half = v_half(n);
-    vreal s = v_power_of_two(-half), t = v_power_of_two(n_bits - half);
+    const vreal q = v_exp_parts(-x, &n, &n_bits);
+    const vbits half = v_half(n);
+    const vreal s = v_power_of_two(-half), t = v_power_of_two(n_bits - half);
+#endif
     vreal sum = s + t, lost = s - (sum - t); /* what a large t pushed out of the sum (Dekker) */
     return s / (sum + v_fma(t, q, lost));
 }
