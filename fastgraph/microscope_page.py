@@ -42,7 +42,7 @@ main { display: grid; grid-template-columns: minmax(0, 1fr) 430px; }
 .local { font-size: 12px; text-anchor: end; paint-order: stroke; stroke: #fff;
   stroke-width: 5px; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-td { padding: 1px 7px; text-align: right; border: 1px solid #eee; }
+td { padding: 1px 7px; white-space: nowrap; text-align: right; border: 1px solid #eee; }
 .scroll { max-height: 190px; overflow: auto; }
 .soft { color: var(--soft); margin: 2px 0; }
 .chain { font-variant-numeric: tabular-nums; margin: 4px 0 8px; padding: 6px 9px;
@@ -327,6 +327,7 @@ function drawGraph(record) {
   const height = Math.max(...nodes.map((_, i) => centre(i)[1])) + HEIGHT / 2 + 6;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("width", width);
+  svg.style.minWidth = `${0.72 * width}px`; // smaller could not be read; it scrolls instead
   svg.replaceChildren();
   const labels = [];
   edges.forEach(([i, j], k) => {
@@ -516,6 +517,7 @@ function walk(by) {
   state.at = at;
   const { now } = reached();
   go({ node: now < 0 ? state.node : now });
+  document.querySelector(".node.now")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 function edit(i, k, text) {
   const number = Number(text);
