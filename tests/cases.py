@@ -314,7 +314,10 @@ OPERATIONS = (
             Variant((single(), single(), single())),
         ),
         (
-            Bad((rows(5), single(3, 2), single(2)), "W expects 3 features in the last axis of x, got 5"),
+            Bad(
+                (rows(5), single(3, 2), single(2)),
+                "W expects 3 features in the last axis of x, got 5",
+            ),
             Bad((rows(), single(3, 2), single(2)), "got no feature axis"),
             Bad((rows(5), single(5, 2), single(3)), "b must have shape (2,) or ()"),
             Bad((rows(5), single(5, 1), single(3)), "b must have shape (1,) or ()"),

@@ -187,7 +187,11 @@ REFUSED = {
         "Input 'other' is not used by this graph; take it out (inputs: Input 'y', Input 'x')",
     ),
     "a parameter": ({"x": X, "y": Y, fg.Parameter(1.0, "p"): 1.0}, fg.DataError, "is not an Input"),
-    "a key of another type": ({"x": X, "y": Y, 5: Y}, fg.DataError, "an Input or its name, got int"),
+    "a key of another type": (
+        {"x": X, "y": Y, 5: Y},
+        fg.DataError,
+        "an Input or its name, got int",
+    ),
     "None as a key": ({"x": X, "y": Y, None: Y}, fg.DataError, "feeds: "),
     "no mapping": ([X, Y], fg.DataError, "expected a dict {input: array}, got list"),
     "None": (None, fg.DataError, "expected a dict {input: array}, got NoneType"),
@@ -206,7 +210,11 @@ REFUSED = {
         fg.DataError,
         "Input 'x': rows without elements, shape (2, 0)",
     ),
-    "strings": ({"x": X, "y": ["1", "2"]}, fg.DataError, "Input 'y': expected numbers, got dtype <U1"),
+    "strings": (
+        {"x": X, "y": ["1", "2"]},
+        fg.DataError,
+        "Input 'y': expected numbers, got dtype <U1",
+    ),
     "bytes": ({"x": X, "y": b"12"}, fg.DataError, "Input 'y': expected numbers, got dtype |S2"),
     "objects": (
         {"x": X, "y": np.array([1.0, 2.0], dtype=object)},
@@ -221,10 +229,22 @@ REFUSED = {
         "got dtype datetime64",
     ),
     "records": ({"x": X, "y": np.zeros(2, dtype=[("a", float)])}, fg.DataError, "expected numbers"),
-    "ragged": ({"x": [[1, 2, 3], [4, 5]], "y": Y}, fg.DataError, "Input 'x': expected an array of numbers, got rows that differ"),
-    "a node": ({"x": X, "y": fg.Input("z")}, fg.DataError, "Input 'y': fed with a node (Input 'z')"),
+    "ragged": (
+        {"x": [[1, 2, 3], [4, 5]], "y": Y},
+        fg.DataError,
+        "Input 'x': expected an array of numbers, got rows that differ",
+    ),
+    "a node": (
+        {"x": X, "y": fg.Input("z")},
+        fg.DataError,
+        "Input 'y': fed with a node (Input 'z')",
+    ),
     "a set": ({"x": X, "y": {1.0, 2.0}}, fg.DataError, "Input 'y': expected numbers"),
-    "NaN": ({"x": X, "y": [1.0, np.nan]}, fg.DataError, "Input 'y': the data has nan at (1,); drop or fill"),
+    "NaN": (
+        {"x": X, "y": [1.0, np.nan]},
+        fg.DataError,
+        "Input 'y': the data has nan at (1,); drop or fill",
+    ),
     "NaN in a row": (
         {"x": [[1, 2, 3], [4, np.nan, 6]], "y": Y},
         fg.DataError,
@@ -244,10 +264,14 @@ REFUSED = {
     "a single sample": (
         {"x": X[0], "y": Y},
         fg.ShapeError,
-        "Input 'x': expected shape (n, 3), got (3,); a single sample needs a batch axis, as x[None]",
+        "expected shape (n, 3), got (3,); a single sample needs a batch axis, as x[None]",
     ),
-    "a number for rows": ({"x": 1.0, "y": Y}, fg.ShapeError, "Input 'x': expected shape (n, 3), got ()"),
-}  # fmt: skip
+    "a number for rows": (
+        {"x": 1.0, "y": Y},
+        fg.ShapeError,
+        "Input 'x': expected shape (n, 3), got ()",
+    ),
+}
 
 
 @pytest.fixture

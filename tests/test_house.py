@@ -11,8 +11,12 @@ import fastgraph as fg
 
 PACKAGE = Path(fg.__file__).parent
 #: From the ground up; a module may import only from storeys below its own.
-STOREYS = """errors randomness node initializers ops sort feeds program layers optimizers engines
-    training checks graph datasets plot bench demo cli __init__ __main__""".split()
+STOREYS = [
+    "errors", "randomness", "node", "initializers", "ops", "sort", "feeds", "program", "layers",
+    "optimizers", "engines", "training", "checks", "graph", "datasets", "plot", "microscope_page",
+    "microscope", "bench", "demo",
+    "cli", "__init__", "__main__",
+]  # fmt: skip
 LEVEL = {name: level for level, name in enumerate(STOREYS)}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -39,12 +43,12 @@ def imports_of(path):
             base = package[: len(package) - node.level + 1]
             base += tuple(node.module.split(".")) if node.module else ()
             for alias in node.names:
-                target = base + (alias.name,)
+                target = (*base, alias.name)
                 yield (target if target in known else base), id(node) in inside, alias.name
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastgraph"):
             base = tuple(node.module.split(".")[1:])
             for alias in node.names:
-                target = base + (alias.name,)
+                target = (*base, alias.name)
                 yield (target if target in known else base), id(node) in inside, alias.name
         elif isinstance(node, ast.Import):
             for alias in node.names:
@@ -56,9 +60,11 @@ def imports_of(path):
 def test_imports_run_one_way(path):
     own = module_of(path)
     assert own[0] in LEVEL, f"{own[0]} has no storey in tests/test_house.py"
-    for target, inside, name in imports_of(path):
+    for target, _, name in imports_of(path):
         if not target:  # the package itself, for names of its surface
-            assert LEVEL[own[0]] > LEVEL["graph"], f"{path.name} imports the package above it ({name})"
+            assert LEVEL[own[0]] > LEVEL["graph"], (
+                f"{path.name} imports the package above it ({name})"
+            )
             continue
         if target[0] == own[0]:
             continue  # within one package: see the test of cycles
@@ -118,7 +124,10 @@ def test_the_engines_offer_the_same():
     for name in ("Executor", "Trainer"):
         ours = {k: v for k, v in vars(getattr(numpy, name)).items() if not k.startswith("_")}
         theirs = vars(getattr(native, name))
-        for method, function in [*ours.items(), ("__init__", vars(getattr(numpy, name))["__init__"])]:
+        for method, function in [
+            *ours.items(),
+            ("__init__", vars(getattr(numpy, name))["__init__"]),
+        ]:
             assert method in theirs, f"native {name} has no {method}"
             assert list(inspect.signature(function).parameters) == list(
                 inspect.signature(theirs[method]).parameters

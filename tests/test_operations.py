@@ -14,7 +14,6 @@ import fastgraph as fg
 from fastgraph import ops
 
 
-
 def each_case(test, rows=OPERATIONS):
     """Run ``test`` on every case: one test a row, so that there are hundreds and not thousands."""
 
@@ -69,7 +68,7 @@ def test_value_is_that_of_the_formula(case, runner, dtype):
 @each_case
 def test_shape_is_known_before_anything_runs(case):
     arrays = case.arrays()
-    nodes, feeds = case.nodes(arrays)
+    nodes, _ = case.nodes(arrays)
     shapes = [
         fg.Shape(case.variant.n if operand.batched else None, operand.shape)
         for operand in case.variant.operands
@@ -258,7 +257,7 @@ def test_engines_agree_on_batches(case, dtype):
     found = {}
     for engine in ("numpy", "native"):
         fg.set_engine(engine)
-        loss, scales, nodes, feeds = trained(case, arrays)
+        loss, _, _, feeds = trained(case, arrays)
         graph = fg.Graph(loss, dtype=dtype)
         history = graph.fit(
             feeds, optimizer=fg.SGD(1e-3, momentum=0.5), epochs=3, batch_size=3, seed=5

@@ -205,7 +205,9 @@ def test_every_edge_of_a_random_mapping_points_forward():
         n = draw.randrange(1, 40)
         label = list(range(n))
         draw.shuffle(label)
-        edges = {label[i]: [label[j] for j in range(i + 1, n) if draw.random() < 0.2] for i in range(n)}
+        edges = {
+            label[i]: [label[j] for j in range(i + 1, n) if draw.random() < 0.2] for i in range(n)
+        }
         names = list(edges)
         draw.shuffle(names)
         edges = {name: edges[name] for name in names}

