@@ -256,9 +256,8 @@ def _is_live(node: Node) -> bool:
 
 def _about(node: Node) -> str:
     """The first sentences of the operation's docstring."""
-    if type(node).__doc__ is None or type(node).__doc__ == Node.__doc__:
-        return ""
-    return " ".join(type(node).__doc__.strip().split("\n\n")[0].split()).replace("``", "")
+    first = (type(node).__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(first.split()).replace("``", "")
 
 
 def _whole(array: Any) -> dict:
@@ -291,11 +290,16 @@ def _layout(n: int, edges: list[tuple[int, int]]) -> list[tuple[int, float]]:
     height = {i: k - (len(column) - 1) / 2 for column in columns for k, i in enumerate(column)}
     for sweep in range(12):
         for column in columns if sweep % 2 else reversed(columns):
-            wish = {i: np.mean([height[o] for o in neighbours[i]] or [height[i]]) for i in column}
-            column.sort(key=lambda i, wish=wish: wish[i])
+            wish = {
+                i: sum(height[other] for other in neighbours[i]) / len(neighbours[i])
+                if neighbours[i]
+                else height[i]
+                for i in column
+            }
+            column.sort(key=wish.__getitem__)
             for k, i in enumerate(column):
                 height[i] = max(wish[i], height[column[k - 1]] + 1) if k else wish[i]
-            shift = np.mean([height[i] - wish[i] for i in column])
+            shift = sum(height[i] - wish[i] for i in column) / len(column)
             for i in column:
                 height[i] -= shift
     lowest = min(height.values())
