@@ -54,9 +54,9 @@ def steps_needed(loss):
 k, b = np.random.default_rng(3).uniform(-200, -100, size=2)  # the start of step 6
 same_k, same_b = k * rooms.std(), b + k * rooms.mean()  # the same line, written with z
 runs = {
-    "rate 0.001": train(rooms, k, b, fg.SGD(1e-3), 200_000),
-    "rate 0.024, nearly too large": train(rooms, k, b, fg.SGD(0.024), 20_000),
-    "rate 0.02, momentum 0.9": train(rooms, k, b, fg.SGD(0.02, momentum=0.9), 20_000),
+    "rate 0.001": train(rooms, k, b, fg.SGD(1e-3), 150_000),
+    "rate 0.024, nearly too large": train(rooms, k, b, fg.SGD(0.024), 8_000),
+    "rate 0.02, momentum 0.9": train(rooms, k, b, fg.SGD(0.02, momentum=0.9), 2_000),
     "Adam, rate 0.1": train(rooms, k, b, fg.Adam(0.1), 20_000),
     "standardized, rate 0.1": train(z, same_k, same_b, fg.SGD(0.1), 100),
 }
@@ -72,7 +72,7 @@ for name, steps in needed.items():
 starts = {"far off": (k, b), "zero": (0.0, 0.0), "the mean price": (0.0, prices.mean())}
 from_start = {}
 for name, (start_k, start_b) in starts.items():
-    slow = steps_needed(train(rooms, start_k, start_b, fg.SGD(0.024), 20_000))
+    slow = steps_needed(train(rooms, start_k, start_b, fg.SGD(0.024), 8_000))
     as_z = start_k * rooms.std(), start_b + start_k * rooms.mean()
     fast = steps_needed(train(z, *as_z, fg.SGD(0.1), 100))
     from_start[name] = slow, fast
