@@ -215,6 +215,24 @@ def compare(got, want, tolerance):
         assert_close(a, b, tolerance, what, floor=scale)
 
 
+def values_of(graph, looked):
+    """Of the last node and a few others."""
+    values = [pair for pair in looked if pair[1].startswith("value")]
+    return [values[i] for i in (len(graph.nodes) - 1, *range(2, len(graph.nodes), 5))]
+
+
+def evaluated(graph, feeds):
+    """The same ones, each for itself: with nothing kept, other things run."""
+    nodes = [graph.nodes[-1], *graph.nodes[2::5]]
+    found = []
+    for node in nodes:
+        needed = {item: feeds[item] for item in graph._inputs_of((node,))}
+        value = graph.evaluate(node, needed)
+        np.testing.assert_array_equal(graph.compile(node)(*needed.values()), value)
+        found.append((value, f"{node} alone"))
+    return found
+
+
 def fitted(graph, feeds, start, rate, **settings):
     for node, value in start.items():
         node.value = value
@@ -247,6 +265,7 @@ def assert_engines_agree(spec, dtype, runs=RUNS):
             node.value = value
         found[engine] = (looked, trained, rate)
     compare(found["native"][0], found["numpy"][0], tolerance)
+    compare(evaluated(graph, feeds), values_of(graph, found["numpy"][0]), tolerance)
     for got, want in zip(found["native"][1], found["numpy"][1], strict=True):
         compare(got, want, tolerance)
 
