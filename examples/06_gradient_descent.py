@@ -87,7 +87,7 @@ plot.history(curves, xlabel="try", title="The best loss so far", ax=left)
 left.axhline(least, color="black", linewidth=0.8)
 left.text(1.2, 1.08 * least, f"least squares: {least:.1f}")
 left.set(xscale="log", ylabel="loss (thousands of dollars, squared)")
-left.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=3, columnspacing=1)
+left.legend(loc="upper center", bbox_to_anchor=(0.45, -0.12), ncols=3, columnspacing=1)
 k_node, b_node = fg.Parameter(0.0, "k"), fg.Parameter(0.0, "b")
 graph = fg.Graph(fg.MSE(fg.Input("y"), k_node * fg.Input("x") + b_node))
 plot.loss_surface(graph, k_node, b_node, {"x": rooms, "y": prices}, path=paths,
