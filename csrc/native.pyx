@@ -19,7 +19,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.math cimport isfinite, pow as c_pow, log as c_log
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -52,7 +52,9 @@ cdef extern from "simd.h" nogil:
     real v_sum(vreal)
     ctypedef int vmask
     vmask v_differ(vreal, vreal)
+    vmask v_less(vreal, vreal)
     bint v_any(vmask)
+    vreal v_at_least(vreal, vreal)
     void c_gemm "gemm"(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row,
                        Py_ssize_t a_col, const real* b, Py_ssize_t ldb, real* c, Py_ssize_t ldc,
                        const real* bias, int accumulate, int relu)

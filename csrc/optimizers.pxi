@@ -1,26 +1,40 @@
 # Optimizers: one vector loop over all parameters. The rules are those of fastgraph/optimizers.py,
 # where the papers are named; p: parameters, g: gradient, settings in the order settings() gives.
+# Each tells whether a new parameter is LARGE: far beyond any use, and near enough to the largest
+# finite number that the next step must be watched (plan.pxi).
 
 cdef enum:
     HANDFUL = 4
 
-ctypedef void (*Update)(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil
+cdef real LARGE = 1e15 if FG_REAL_BITS == 32 else 1e150
 
-cdef void sgd(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
+ctypedef bint (*Update)(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil
+
+cdef inline bint is_large(vreal most) noexcept nogil:
+    """Whether an element is beyond LARGE, or NaN."""
+    return v_any(v_differ(most, most)) or v_any(v_less(v_set(LARGE), most))
+
+cdef bint sgd(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
     """v = momentum v + g; p = p - rate v"""
     cdef Py_ssize_t i = 0
     cdef vreal rate = v_set(<real>settings[0]), momentum = v_set(<real>settings[1])
     cdef vreal decay = v_set(<real>settings[3]), part, x, v
+    cdef vreal most = v_zero()
     cdef bint nesterov = settings[2] != 0, moving = settings[1] != 0, decaying = settings[3] != 0
+    cdef bint large = False
     if not moving and not decaying:
         # A vector load waits for numbers that were just stored one by one: a handful goes singly.
-        while n <= HANDFUL and i < n:
-            p[i] -= <real>settings[0] * g[i]
-            i += 1
+        if n <= HANDFUL:
+            for i in range(n):
+                p[i] -= <real>settings[0] * g[i]
+                large = large or p[i] > LARGE or p[i] < -LARGE
+            return large
         while i < n:
-            put(p, i, n, get(p, i, n) - rate * get(g, i, n))
+            x = get(p, i, n) - rate * get(g, i, n)
+            put(p, i, n, x)
+            most = v_at_least(most, v_abs(x))
             i += VW
-        return
+        return is_large(most)
     while i < n:
         x = get(p, i, n)
         part = get(g, i, n)
@@ -30,22 +44,29 @@ cdef void sgd(Py_ssize_t n, real* p, const real* g, real** slots, const double* 
             v = momentum * get(slots[0], i, n) + part
             put(slots[0], i, n, v)
             part = part + momentum * v if nesterov else v
-        put(p, i, n, x - rate * part)
+        x = x - rate * part
+        put(p, i, n, x)
+        most = v_at_least(most, v_abs(x))
         i += VW
+    return is_large(most)
 
-cdef void rmsprop(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
+cdef bint rmsprop(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
     """s = rho s + (1 - rho) g²; p = p - rate g / (√s + epsilon)"""
     cdef Py_ssize_t i = 0
     cdef vreal rate = v_set(<real>settings[0]), rho = v_set(<real>settings[1])
     cdef vreal fresh = v_set(<real>(1 - settings[1])), epsilon = v_set(<real>settings[2]), x, square
+    cdef vreal most = v_zero()
     while i < n:
         x = get(g, i, n)
         square = rho * get(slots[0], i, n) + fresh * (x * x)
         put(slots[0], i, n, square)
-        put(p, i, n, get(p, i, n) - rate * x / (v_sqrt(square) + epsilon))
+        x = get(p, i, n) - rate * x / (v_sqrt(square) + epsilon)
+        put(p, i, n, x)
+        most = v_at_least(most, v_abs(x))
         i += VW
+    return is_large(most)
 
-cdef void adam(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
+cdef bint adam(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
     """m, v: running means of g and g²; p = p - rate m' / (√v' + epsilon), m' and v' unbiased"""
     cdef Py_ssize_t i = 0
     powers[0] *= settings[1]
@@ -56,7 +77,7 @@ cdef void adam(Py_ssize_t n, real* p, const real* g, real** slots, const double*
     cdef vreal rate = v_set(<real>(settings[0] * mean_scale)), unbias = v_set(<real>root_scale)
     cdef vreal epsilon = v_set(<real>settings[3]), decay = v_set(<real>(settings[0] * settings[4]))
     cdef bint decaying = settings[4] != 0
-    cdef vreal x, part, mean, square
+    cdef vreal x, part, mean, square, most = v_zero()
     while i < n:
         part = get(g, i, n)
         x = get(p, i, n)
@@ -66,8 +87,11 @@ cdef void adam(Py_ssize_t n, real* p, const real* g, real** slots, const double*
         put(slots[1], i, n, square)
         if decaying:
             x = x - decay * x
-        put(p, i, n, x - rate * mean / (v_sqrt(square * unbias) + epsilon))
+        x = x - rate * mean / (v_sqrt(square * unbias) + epsilon)
+        put(p, i, n, x)
+        most = v_at_least(most, v_abs(x))
         i += VW
+    return is_large(most)
 
 cdef Update find_update(str name) except NULL:
     if name == "sgd": return sgd
@@ -75,24 +99,31 @@ cdef Update find_update(str name) except NULL:
     if name == "adam": return adam
     raise KeyError(name)
 
-cdef inline bint all_finite(Py_ssize_t n, const real* x) noexcept nogil:
-    """Whether no element is NaN or infinite: x - x is 0 for finite numbers and NaN for the rest."""
+cdef enum:
+    ORDINARY = 0
+    BEYOND = 1           # finite, and an element is beyond LARGE
+    BROKEN = 2           # an element is NaN or infinite
+
+cdef inline int condition_of(Py_ssize_t n, const real* x) noexcept nogil:
+    """ORDINARY, BEYOND or BROKEN; x - x is 0 for finite numbers and NaN for the rest."""
     cdef Py_ssize_t i = 0
-    cdef vreal a = v_zero(), b = v_zero(), u, v
+    cdef int found = ORDINARY
+    cdef vreal a = v_zero(), most = v_zero(), u
     if n <= HANDFUL:
         for i in range(n):
             if not isfinite(x[i]):
-                return False
-        return True
-    while i + 2 * VW <= n:
-        u = v_load(x + i)
-        v = v_load(x + i + VW)
-        a = a + (u - u)
-        b = b + (v - v)
-        i += 2 * VW
+                return BROKEN
+            if x[i] > LARGE or x[i] < -LARGE:
+                found = BEYOND
+        return found
     while i < n:
         u = get(x, i, n)
         a = a + (u - u)
+        most = v_at_least(most, v_abs(u))
         i += VW
-    a = a + b
-    return not v_any(v_differ(a, v_zero()))
+    if v_any(v_differ(a, v_zero())):
+        return BROKEN
+    return BEYOND if is_large(most) else ORDINARY
+
+cdef inline bint all_finite(Py_ssize_t n, const real* x) noexcept nogil:
+    return condition_of(n, x) != BROKEN

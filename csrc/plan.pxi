@@ -353,6 +353,28 @@ cdef class Plan:
                     lane += self.threads
                 atomic_add(&self.at_work, -1)
 
+    cdef int _watched_update(self, Py_ssize_t n, real* p, real** slots, Py_ssize_t n_slots,
+                             const double* settings, double* powers, Update update) noexcept nogil:
+        """An update that is taken back where a new parameter is not finite."""
+        cdef Py_ssize_t i
+        cdef double power0 = powers[0], power1 = powers[1]
+        cdef real* kept = <real*>malloc((n_slots + 1) * n * sizeof(real))
+        cdef int status = FINISHED
+        if kept == NULL:
+            return NOT_FINITE
+        memcpy(kept, p, n * sizeof(real))
+        for i in range(n_slots):
+            memcpy(kept + (i + 1) * n, slots[i], n * sizeof(real))
+        update(n, p, self.gradients[0], slots, settings, powers)
+        if condition_of(n, p) == BROKEN:
+            status = NOT_FINITE
+            memcpy(p, kept, n * sizeof(real))
+            for i in range(n_slots):
+                memcpy(slots[i], kept + (i + 1) * n, n * sizeof(real))
+            powers[0], powers[1] = power0, power1
+        free(kept)
+        return status
+
     def train(self, Py_ssize_t epochs, Py_ssize_t rows, Py_ssize_t batch, bint shuffle,
               uint64_t seed, uint64_t epoch, cnp.ndarray vector, size_t loss_address,
               str optimizer, tuple settings, list slots, cnp.ndarray powers,
@@ -374,6 +396,9 @@ cdef class Plan:
         cdef int64_t* order = NULL
         cdef int status = FINISHED
         cdef double total = 0, now, looked
+        cdef Py_ssize_t n_slots = len(slots)
+        cdef bint watched, extreme = False
+        cdef int condition
         cdef Py_ssize_t until_look = 1, pace = 1
         if len(settings) > 8 or len(slots) > 4:
             raise ValueError("too many settings or slots")
@@ -386,6 +411,9 @@ cdef class Plan:
                 raise ValueError("the data is not bound")
         for i in range(len(settings)):
             setting[i] = settings[i]
+            # A learning rate or an epsilon so far out can overflow with any gradient.
+            extreme = extreme or setting[i] > 1e15 or 0 < setting[i] < 1e-15
+        watched = extreme or condition_of(n, parameters) != ORDINARY
         for i in range(len(slots)):
             if slots[i].size != n:
                 raise ValueError("a slot has another size")
@@ -409,10 +437,18 @@ cdef class Plan:
                     if not self._gradients(start, count, order):
                         status = self.stopped if self.stopped != FINISHED else RAISED
                         break
-                    if not isfinite(loss[0]) or not all_finite(n, self.gradients[0]):
+                    condition = condition_of(n, self.gradients[0])
+                    if not isfinite(loss[0]) or condition == BROKEN:
                         status = NOT_FINITE
                         break
-                    update(n, parameters, self.gradients[0], slot, setting, power)
+                    if condition == ORDINARY and not watched:
+                        watched = update(n, parameters, self.gradients[0], slot, setting, power)
+                    else:
+                        # The new parameters might not be finite: keep the old ones at hand.
+                        status = self._watched_update(n, parameters, slot, n_slots, setting, power, update)
+                        watched = extreme or condition_of(n, parameters) != ORDINARY
+                        if status != FINISHED:
+                            break
                     total += <double>loss[0] * count
                     start += count
                     step += 1

@@ -40,7 +40,7 @@ ACTIVATIONS = {ReLU: 1, Sigmoid: 2, Tanh: 3}
 TRANSPOSE_ROWS = 4
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Buffer:
     """A place for numbers.
 
@@ -54,7 +54,7 @@ class Buffer:
     node: Node | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Step:
     """A kernel on operands."""
 
@@ -69,7 +69,7 @@ class Step:
     node: Node | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Lowered:
     """Steps by stage, and the buffers they speak of.
 
@@ -381,7 +381,7 @@ class _Lowering:
         if (
             self.mode == "train"
             and isinstance(x, ReLU)
-            and x in self.fused.values()
+            and x in self.skipped  # run by its layer
             and len(self.readers[x]) == 1
             and step.flags[0] == WRITE
             and x not in self.program.outputs
@@ -659,7 +659,7 @@ class _Lowering:
         return None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class CustomForward:
     """A call of a user's forward, on buffers that `native.py` shows it as arrays."""
 
@@ -668,7 +668,7 @@ class CustomForward:
     value: Buffer | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class CustomBack:
     """A call of a user's backward."""
 

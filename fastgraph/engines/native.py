@@ -6,6 +6,7 @@ they cross: by `feeds.bind` for what users feed, by ``Plan`` for dtype, contigui
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ __all__ = [
 
 #: Bytes of one block's values and gradients; measured, see docs/performance.md.
 BLOCK_BYTES = 128 * 1024
+#: The most rows of a block.
+MAX_BLOCK_ROWS = 4096
 #: The most shares a batch is divided into, whatever the number of threads.
 MAX_LANES = 8
 
@@ -62,9 +65,8 @@ class Executor:
         rows = _rows(arrays)
         bound = self._bound.get((output, rows))
         if bound is None:
-            lowered = lower(self.program, "inspect", rows, output)
-            self._forget("inspect")
-            bound = self._bound[output, rows] = _Bound(self.program, lowered, rows, 1)
+            self._forget_inspections()
+            bound = self._bound[output, rows] = _Bound(self.program, "inspect", rows, output=output)
         bound.feed(arrays)
         bound.checked(bound.plan.forward(rows, []))
         self._last = (bound, arrays, rows)
@@ -107,9 +109,8 @@ class Executor:
         """The values of the program's outputs."""
         rows = _rows(arrays)
         bound = self._bound.get("evaluate")
-        if bound is None or rows > bound.capacity and bound.capacity < bound.largest:
-            lowered = lower(self.program, "evaluate", rows)
-            bound = self._bound["evaluate"] = _Bound(self.program, lowered, rows, 1)
+        if bound is None or not bound.takes(rows):
+            bound = self._bound["evaluate"] = _Bound(self.program, "evaluate", rows)
         bound.feed(arrays)
         results, copies = [], []
         for node in self.program.outputs:
@@ -133,13 +134,11 @@ class Executor:
     ) -> Callable[..., np.ndarray]:
         """A quick call for a few rows; ``slow(arrays, out)`` takes what needs more care."""
         (node,) = self.program.outputs
-        lowered = lower(self.program, "evaluate", 1)
+        bound = _Bound(self.program, "evaluate", MAX_BLOCK_ROWS)
+        lowered = bound.lowered
         plain = not lowered.whole and lowered.values[node].space == "rows"
         if not plain or not all(self.program.shapes[item].batched for item in inputs):
             return lambda *arrays, out=None: slow(arrays, out)
-        weights = sum(item.value.size for item in self.program.parameters)
-        rows = _block_rows(_row_size(lowered), weights, self.program.dtype)
-        bound = _Bound(self.program, lowered, rows, 1)
         order = [inputs.index(item) for item in bound.inputs]
         if order != sorted(order):
             raise GraphError("the inputs of a program are in another order than the graph's")
@@ -153,7 +152,7 @@ class Executor:
             slow,
         )
 
-    def _forget(self, mode: str) -> None:
+    def _forget_inspections(self) -> None:
         """Free the memory of step-by-step runs on other numbers of rows."""
         self._bound = {key: bound for key, bound in self._bound.items() if key == "evaluate"}
 
@@ -179,8 +178,8 @@ class Trainer:
         self.seed = seed
         self.rows = _rows(arrays)
         self.batch_size = min(batch_size or self.rows, self.rows)
-        lowered = lower(program, "train", self.batch_size)
-        self._bound = _Bound(program, lowered, self.batch_size, MAX_LANES, vector=True)
+        self._bound = _Bound(program, "train", self.batch_size, MAX_LANES)
+        lowered = self._bound.lowered
         self._bound.feed({node: _on_a_line(array) for node, array in arrays.items()})
         work = self.batch_size * self._bound.row_size
         self.threads = min(threads, self._bound.lanes) if work >= THREAD_WORK else 1
@@ -251,18 +250,24 @@ class _Bound:
     """A lowered program with memory: buffers at addresses, steps in a compiled plan.
 
     Parameters:
+        mode: as for `lower`. In training all parameters are kept in one vector, which an
+            optimizer works on; else kernels read them where their nodes keep them.
         rows: the largest batch.
         lanes: the most shares of a batch.
-        vector: keep a vector of all parameters, which an optimizer works on; else kernels read
-            the parameters where their nodes keep them.
+        output: which output gradients start from.
     """
 
     def __init__(
-        self, program: Program, lowered: Lowered, rows: int, lanes: int, vector: bool = False
+        self, program: Program, mode: str, rows: int, lanes: int = 1, output: Node | None = None
     ):
         self.program = program
-        self.lowered = lowered
         self.dtype = program.dtype
+        with _no_collection():
+            self.lowered = lower(program, mode, rows, output)
+            self._bind(rows, lanes, vector=mode == "train")
+
+    def _bind(self, rows: int, lanes: int, vector: bool) -> None:
+        program, lowered = self.program, self.lowered
         self.row_size = _row_size(lowered)
         weights = sum(node.value.size for node in program.parameters)
         self.largest = rows if lowered.whole else _block_rows(self.row_size, weights, self.dtype)
@@ -278,6 +283,10 @@ class _Bound:
         self._offsets: dict[Buffer, int] = {}
         self._lay_out()
         self._build()
+
+    def takes(self, rows: int) -> bool:
+        """Whether so many rows can run: in blocks, or in one where the rows depend on all rows."""
+        return rows <= self.capacity or (not self.lowered.whole and self.capacity == self.largest)
 
     # Memory ----------------------------------------------------------------------------------
 
@@ -498,6 +507,18 @@ class _Bound:
                 target += part
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let the garbage collector rest while many small objects are made, none of them garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _row_size(lowered: Lowered) -> int:
     """Numbers that one row of a block takes: data, values, gradients."""
     own = sum(buffer.size for buffer in lowered.buffers if buffer.space == "rows")
@@ -509,7 +530,7 @@ def _block_rows(row_size: int, weights: int, dtype: np.dtype) -> int:
     """Rows of a block: its values and gradients stay in the cache, and are not outweighed by the
     parameters, all of which every block reads and whose gradients it adds to."""
     rows = max(BLOCK_BYTES // dtype.itemsize, weights) // row_size
-    return max(32, min(rows // 32 * 32, 4096))
+    return max(32, min(rows // 32 * 32, MAX_BLOCK_ROWS))
 
 
 def _rows(arrays: dict[Input, np.ndarray]) -> int:
