@@ -115,7 +115,10 @@ class Node:
         raise GraphError(f"{self.kind} defines no backward(self, gradient, *values)")
 
     def shape(self, *shapes: Shape) -> Shape | None:
-        """The shape of the value from the shapes of the inputs; None: known only by running."""
+        """The shape of the value from the shapes of the inputs.
+
+        None, as here: it is found by running `forward` once on the first two rows.
+        """
         return None
 
     # What every node offers ------------------------------------------------------------------

@@ -6,7 +6,7 @@ from functools import cache, wraps
 
 import numpy as np
 import pytest
-from cases import CASES, OPERATIONS
+from cases import CASES, OPERATIONS, matmul
 from conftest import NATIVE
 from numerics import STEP_TOLERANCE, assert_close, assert_gradient, central_differences
 
@@ -361,6 +361,43 @@ def test_special_values_pass_as_in_numpy(operation, runner):
         found += [[node.value, x.gradient]]
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-13, atol=0)
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-13, atol=1e-300)
+
+
+class Spoilt(fg.Node):
+    """Its input with row 3 replaced by a value that cannot be fed."""
+
+    with_value = np.nan
+
+    def shape(self, x):
+        return x
+
+    def forward(self, x):
+        x = x.copy()
+        x[3] = self.with_value
+        return x
+
+    def backward(self, gradient, x):
+        return (gradient,)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("operation", [fg.Linear, fg.MatMul])
+def test_a_row_that_is_not_finite_spoils_no_other(operation, value, runner, dtype):
+    """Kernels work on several rows and columns at once; none may leak into its neighbours."""
+    for k, n in ((1, 1), (1, 17), (10, 1), (13, 10), (33, 65)):
+        x, W = fg.Input("x"), fg.Parameter(np.linspace(0.5, 1.5, k * n).reshape(k, n))
+        spoilt = Spoilt(x)
+        spoilt.with_value = value
+        graph = fg.Graph(node := operation(spoilt, W), dtype=dtype)
+        data = np.linspace(-1, 1, 11 * k).reshape(11, k)
+        graph.forward({x: data})
+        graph.backward()
+        others = np.arange(11) != 3
+        want = matmul(data, W.value.astype(float))
+        assert_close(node.value[others], want[others], 1e-5, f"{k}x{n}")
+        assert not np.isfinite(node.value[3]).any()
+        assert np.isfinite(x.gradient).all()
+        assert not np.isfinite(W.gradient).any()
 
 
 @pytest.mark.parametrize(
