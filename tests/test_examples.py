@@ -272,11 +272,20 @@ def test_12_framework(lesson):
     for name, node in step["theirs"].items():
         assert step["ours"][name].gradient == pytest.approx(float(node.gradient), rel=1e-12), name
         assert node.gradient != 0
-    # A node used twice adds up what it is handed back: d/dx of mean (x * x + x - 0)².
-    Node, Linear, MSE = step["Node"], step["Linear"], step["MSE"]
-    x = Node(value=np.array([3.0]))
-    step["run"](MSE(Node(value=np.array([0.0])), Linear(x, x, x)))
-    assert x.gradient == pytest.approx(2 * 12 * 7)
+    # A node that feeds several adds up what it is handed back, whichever of them comes last.
+    Node, Linear, Sigmoid, MSE = (step[name] for name in ("Node", "Linear", "Sigmoid", "MSE"))
+
+    def slope(build):
+        x = Node(value=np.array([3.0]))
+        step["run"](MSE(Node(value=np.array([0.0])), build(x)))
+        return float(x.gradient.item())
+
+    two, three, zero = (Node(value=value) for value in (2.0, 3.0, 0.0))
+    s = 1 / (1 + np.exp(-3))
+    assert slope(lambda x: Linear(x, x, x)) == pytest.approx(2 * 12 * 7)  # x² + x
+    assert slope(lambda x: Linear(Linear(x, two, zero), three, x)) == pytest.approx(98 * 3)  # 7 x
+    of_sigmoid = 2 * (2 * s + 3) * (2 * s * (1 - s) + 1)  # 2 sigmoid(x) + x
+    assert slope(lambda x: Linear(Sigmoid(x), two, x)) == pytest.approx(of_sigmoid)
 
 
 def test_13_at_work(lesson):
