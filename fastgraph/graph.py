@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import io
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from . import engines
-from .errors import DataError, GraphError, SettingError, ShapeError, unknown
+from . import engines, plot
+from .errors import DataError, GraphError, SettingError, ShapeError, require, unknown
 from .feeds import bind
+from .microscope import microscope
 from .node import Constant, Input, Node, Parameter, Shape
 from .optimizers import Optimizer
 from .program import Program, infer_shapes
@@ -137,8 +140,33 @@ class Graph:
         ]
         return "\n".join([*lines, "}"])
 
+    def _repr_svg_(self) -> str | None:
+        """The drawing a notebook shows; None, and so the table, without the extra ``plot``."""
+        try:
+            figure = plot.graph(self).figure
+        except SettingError:  # matplotlib is missing, or there are too many nodes for a picture
+            return None
+        text = io.StringIO()
+        figure.savefig(text, format="svg", bbox_inches="tight")
+        require("matplotlib.pyplot", "plot").close(figure)  # or it would be shown once more
+        return text.getvalue()[text.getvalue().index("<svg") :]
+
     def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
+        return self._repr_svg_() or self.summary()._repr_html_()
+
+    def microscope(
+        self,
+        feeds: Mapping[Any, Any],
+        *,
+        steps: int = 20,
+        path: str | os.PathLike = "microscope.html",
+        **settings: Any,
+    ) -> str:
+        """Train for some steps and write them as one HTML page to look into, node by node.
+
+        See `fastgraph.microscope.microscope` for the settings; the graph is left as it was.
+        """
+        return microscope(self, feeds, steps=steps, path=path, **settings)
 
     # Running it ------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ import copy
 import html
 import json
 import math
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,9 @@ def microscope(
     steps: int = 20,
     optimizer: Optimizer | None = None,
     rows: int = 5,
-    path: str | Path = "microscope.html",
+    path: str | os.PathLike = "microscope.html",
     title: str | None = None,
-) -> Path:
+) -> str:
     """Train a graph for some full-batch steps and write them as one HTML file to look into.
 
     The page needs no network and no server. It goes through the training steps and, within each,
@@ -103,9 +103,9 @@ def microscope(
     frames, stopped = _record(graph, feeds, steps, optimizer, recorder)
     name = title or f"{graph.label(graph.outputs[0])}: {len(frames) - 1} training steps"
     data = {**recorder.head(), "title": name, "stopped": stopped, "steps": frames}
-    path = Path(path)
-    path.write_text(_page(name, data), encoding="utf-8")
-    return path
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(_page(name, data))
+    return os.fspath(path)
 
 
 def _record(graph, feeds, steps, optimizer, recorder) -> tuple[list[dict], str | None]:

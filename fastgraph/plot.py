@@ -18,7 +18,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from .errors import DataError, SettingError, ShapeError, require
-from .graph import Graph
 from .node import Constant, Input, Node, Parameter
 from .sort import topological_sort
 
@@ -112,7 +111,8 @@ class _Picture:
     """
 
     def __init__(self, subject):
-        if isinstance(subject, Graph):
+        self.is_graph = hasattr(subject, "nodes") and hasattr(subject, "label")
+        if self.is_graph:
             self.nodes = list(subject.nodes)
             self.labels = [str(subject.label(node)) for node in self.nodes]
             self.kinds = [_kind(node, subject) for node in self.nodes]
@@ -143,7 +143,6 @@ class _Picture:
                 f"plot: {len(self.nodes)} nodes cannot be read in one picture (at most "
                 f"{_MOST_NODES}); build a Graph of a part of it"
             )
-        self.is_graph = isinstance(subject, Graph)
         self.places, self.ways = _layout(len(self.nodes), self.edges)
         self.n_layers = 1 + max(layer for layer, _ in self.places)
 

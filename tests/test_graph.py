@@ -516,10 +516,20 @@ def test_the_summary_knows_shapes_after_a_run(engine):
 
 
 def test_the_summary_in_a_notebook_escapes_names():
-    page = fg.Graph(fg.Input("<x>"))._repr_html_()
+    page = fg.Graph(fg.Input("<x>")).summary()._repr_html_()
     assert "&lt;x&gt;" in page
     assert "<x>" not in page
     assert page.startswith("<table")
+
+
+def test_a_graph_in_a_notebook_draws_itself():
+    x = fg.Input("x")
+    small, large = fg.Graph(fg.Exp(x, name="<e>")), x
+    page = small._repr_html_()
+    assert page.startswith("<svg") and "<e>" not in page.replace("<ellipse", "")
+    for _ in range(300):  # too many for a picture: the table
+        large = fg.Exp(large)
+    assert fg.Graph(large)._repr_html_().startswith("<table")
 
 
 def test_the_dot_text_names_nodes_and_edges():

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def by_hand(k1, b1, k2, b2, x=X, y=Y):
 
 
 def data_of(path):
-    text = path.read_text(encoding="utf-8")
+    text = Path(path).read_text(encoding="utf-8")
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
     return json.loads(found)
 
@@ -162,7 +163,7 @@ def test_names_are_text_never_markup(tmp_path):
         curve(names={"loss": NASTY}), {"x": X, "y": Y}, steps=0, path=tmp_path / "m",
         title=f"{NASTY} title",
     )  # fmt: skip
-    text = path.read_text(encoding="utf-8")
+    text = Path(path).read_text(encoding="utf-8")
     assert "<img" not in text
     assert text.count("</script>") == 2
     data = data_of(path)
@@ -173,7 +174,8 @@ def test_names_are_text_never_markup(tmp_path):
 
 
 def test_the_page_asks_for_nothing_from_outside(tmp_path):
-    text = microscope(curve(), {"x": X, "y": Y}, path=tmp_path / "m").read_text(encoding="utf-8")
+    path = microscope(curve(), {"x": X, "y": Y}, path=tmp_path / "m")
+    text = Path(path).read_text(encoding="utf-8")
     assert "default-src 'none'" in text
     assert set(re.findall(r"https?://[^\s\"'<>]+", text)) == {"http://www.w3.org/2000/svg"}
     assert not re.search(r"\b(src|href)\s*=|@import|fetch\(|XMLHttpRequest|\burl\(", text)
@@ -240,8 +242,9 @@ def in_browser(path, script):
     """What the script wrote into `wrote`, run in the page by Chromium without a window."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
+    path = Path(path)
     copy = path.with_suffix(".test.html")
-    text = path.read_text(encoding="utf-8")
+    text = Path(path).read_text(encoding="utf-8")
     played = f"<script>{PLAY.replace('SCRIPT', script)}</script></body>"
     copy.write_text(text.replace("</body>", played), encoding="utf-8")
     done = subprocess.run(
