@@ -527,7 +527,7 @@ def test_a_graph_in_a_notebook_draws_itself():
     small, large = fg.Graph(fg.Exp(x, name="<e>")), x
     page = small._repr_html_()
     assert page.startswith("<svg") and "<e>" not in page.replace("<ellipse", "")
-    for _ in range(300):  # too many for a picture: the table
+    for _ in range(600):  # too many for a picture: the table
         large = fg.Exp(large)
     assert fg.Graph(large)._repr_html_().startswith("<table")
 
