@@ -394,7 +394,8 @@ class Graph:
             output: which scalar to minimise, where the graph has several outputs.
             scaling: ``{input or prediction: (mean, scale)}``, numbers or arrays of one row's
                 shape, so that the C takes and gives raw numbers: an input enters as
-                ``(raw - mean) / scale``, the prediction leaves as ``value * scale + mean``.
+                ``(raw - mean) / scale``, the prediction leaves as ``value * scale + mean``. With
+                ``training`` the targets need theirs as well.
             labels: names of the classes, in the order of the prediction's outputs; two for one
                 output, of which the second is where a sigmoid is above 0.5, or any other output
                 above 0. They add ``model_classify(in_x)`` and ``model_labels``.
@@ -433,28 +434,29 @@ class Graph:
         with self._running():
             program = self._exported(node, 1)
             _check_rows_apart(program)
-            losses = None if loss is None else self._exported(loss, rows)
-            if losses is not None and losses.shapes[loss].axes != ():
-                raise ShapeError(
-                    f"{loss}: training minimises a scalar, got shape {losses.shapes[loss]}"
-                )
-            if losses is not None and not losses.parameters:
-                raise GraphError(f"{loss}: nothing to train, the graph has no Parameter")
-            inputs = program.inputs if losses is None else (*program.inputs, *losses.inputs)
-            shapes = (losses.shapes if losses else {}) | program.shapes
+            losses = None
+            if loss is not None:
+                losses = self._exported(loss, rows)
+                if losses.shapes[loss].axes != ():
+                    raise ShapeError(
+                        f"{loss}: training minimises a scalar, got shape {losses.shapes[loss]}"
+                    )
+                if not losses.parameters:
+                    raise GraphError(f"{loss}: nothing to train, the graph has no Parameter")
+            state = None
+            if losses is not None and optimizer is not None:
+                state = optimizer.state_of(self, losses.parameters, self.dtype)
             return write_c(
                 path,
                 program,
                 titles=self._labels,
                 dtype=self.dtype if dtype is None else _dtype(dtype),
-                scaling=resolve_scaling(
-                    scaling, {item: shapes[item] for item in (*inputs, node)}, self._labels
-                ),
+                scaling=self._scaling(scaling, program),
                 name=name,
                 labels=labels,
                 loss=losses,
                 optimizer=optimizer,
-                state=optimizer.state_of(self, losses.parameters, self.dtype) if losses else None,
+                state=state,
             )
 
     def export_onnx(
@@ -482,13 +484,12 @@ class Graph:
         node = self._resolve(prediction)
         with self._running():
             program = self._exported(node, 1)
-            allowed = {item: program.shapes[item] for item in (*program.inputs, node)}
             write_onnx(
                 path,
                 program,
                 titles=self._labels,
                 dtype=self.dtype if dtype is None else _dtype(dtype),
-                scaling=resolve_scaling(scaling, allowed, self._labels),
+                scaling=self._scaling(scaling, program),
             )
 
     def _exported(self, node: Node, rows: int) -> Program:
@@ -503,7 +504,7 @@ class Graph:
                 )
         arrays = {}
         for item in self._inputs_of((node,)):
-            features = self._features.get(item, item.sample_shape)
+            features = self._known_features(item)
             if features is None:
                 raise ShapeError(
                     f"{item}: the shape of a row is not known; declare it, as "
@@ -511,6 +512,18 @@ class Graph:
                 )
             arrays[item] = np.zeros((rows, *features), self.dtype)
         return Program.build(self.nodes, (node,), self.dtype, arrays)
+
+    def _known_features(self, item: Input) -> tuple[int, ...] | None:
+        """The shape of one row of an input, as last fed or as declared."""
+        return self._features.get(item, item.sample_shape)
+
+    def _scaling(self, given: Mapping[Any, Any] | None, prediction: Program) -> Any:
+        """Scaling for the prediction and any input of the graph, whether it is exported or not."""
+        rows: dict[Node, tuple[int, ...] | None] = {
+            item: self._known_features(item) for item in self.inputs
+        }
+        rows |= {node: prediction.shapes[node].features for node in prediction.outputs}
+        return resolve_scaling(given, rows, self._labels)
 
     @staticmethod
     def _flag(name: str, value: Any) -> None:

@@ -19,8 +19,8 @@ from fastgraph.export import c_operations
 from fastgraph.program import infer_shapes
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-FLAGS = ("-std=c99 -pedantic -Wall -Wextra -Werror -Wconversion -Wdouble-promotion -Wshadow "
-         "-O0 -fPIC").split()  # fmt: skip
+FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wconversion",
+         "-Wdouble-promotion", "-Wshadow", "-O0", "-fPIC"]  # fmt: skip
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
@@ -121,8 +121,9 @@ def test_an_operation_in_c_computes_and_learns_what_the_graph_does(row, dtype, t
         case = Case(row, variant)
         graph, node, feeds = case_graph(case, dtype)
         # A value of the whole batch is no prediction of a row; what it is made of is.
-        mixes = any(o.batched for o in variant.operands) and not node_is_batched(node)
-        prediction = node.inputs[[o.batched for o in variant.operands].index(True)] if mixes else node
+        batched = [operand.batched for operand in variant.operands]
+        mixes = any(batched) and not node_is_batched(node)
+        prediction = node.inputs[batched.index(True)] if mixes else node
         name = f"c{number}"
         graph.export_c(
             prediction, tmp_path / f"{name}.c",
@@ -269,9 +270,9 @@ def test_two_labels_share_one_output(tmp_path):
     assert Model(library, "sigmoid", "float64").labels(2) == [b"0", b"1"]
 
 
-HOSTILE = ["*/ int main(void) { return 1; } /*", 'a"b', "a b", "a_b", "a?b", "int", "__LINE__", "日本",
-           "??/", "line\nbreak\\", "9 lives", " ", "x" * 500, "x" * 501, "in_x", "out", "sum", "NAN",
-           "%:define a", "\\u0041"]  # fmt: skip
+HOSTILE = ["*/ int main(void) { return 1; } /*", 'a"b', "a b", "a_b", "a?b", "int", "__LINE__",
+           "日本", "??/", "line\nbreak\\", "9 lives", " ", "x" * 500, "x" * 501, "in_x", "out",
+           "sum", "NAN", "%:define a", "\\u0041"]  # fmt: skip
 
 
 @needs_compiler
@@ -428,7 +429,7 @@ class Cube(fg.Node):
 @pytest.mark.parametrize(
     ("error", "words", "settings"),
     [
-        (fg.SettingError, "training needs an optimizer, as SGD(1e-2), got None", {"training": True}),
+        (fg.SettingError, "training needs an optimizer, as SGD(1e-2)", {"training": True}),
         (fg.SettingError, "add training=True", {"optimizer": fg.SGD(0.1)}),
         (fg.SettingError, "training must be True or False", {"training": 1}),
         (fg.SettingError, "batch_size must be a whole number",
@@ -446,10 +447,12 @@ class Cube(fg.Node):
         (fg.GraphError, "unknown input or prediction 'hidden'", {"scaling": {"hidden": (0, 1)}}),
         (fg.SettingError, "needs a pair (mean, scale)", {"scaling": {"x": 1.0}}),
         (fg.SettingError, "expected a dict", {"scaling": [1, 2]}),
-        (fg.SettingError, "the scale of Input 'x' is 0 at (1,)", {"scaling": {"x": (0, [1, 0, 1])}}),
+        (fg.SettingError, "the scale of Input 'x' is 0 at (1,)",
+         {"scaling": {"x": (0, [1, 0, 1])}}),
         (fg.ShapeError, "has shape (2,), one row has (3,)", {"scaling": {"x": ([0, 1], 1)}}),
         (fg.DataError, "NaN or infinite", {"scaling": {"x": (np.nan, 1)}}),
-        (fg.DataError, "cannot be exported as float32", {"scaling": {"x": (1e300, 1)}, "dtype": "float32"}),
+        (fg.DataError, "cannot be exported as float32",
+         {"scaling": {"x": (1e300, 1)}, "dtype": "float32"}),
         (fg.SettingError, "compare the two in different units",
          {"training": True, "optimizer": fg.SGD(0.1), "scaling": {"prediction": (1, 2)}}),
     ],
@@ -506,6 +509,6 @@ def test_a_shape_is_declared_or_known_from_a_run(tmp_path):
 def test_a_parameter_that_does_not_fit_in_float_is_named(tmp_path):
     x = fg.Input("x", shape=(2,))
     result = x * fg.Parameter(1e300, "huge")
-    with pytest.raises(fg.DataError, match=r"Parameter 'huge': 1e\+300 cannot be exported as float32"):
+    with pytest.raises(fg.DataError, match=r"Parameter 'huge': 1e\+300 cannot be exported"):
         fg.Graph(result).export_c(result, tmp_path / "m.c", dtype="float32")
     assert not list(tmp_path.iterdir())

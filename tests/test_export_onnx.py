@@ -63,7 +63,7 @@ def test_the_batch_axis_is_free(tmp_path):
 
 
 def test_names_and_shapes_are_those_of_the_graph(tmp_path):
-    graph, prediction = net("float32")
+    graph, _ = net("float32")
     graph.export_onnx("the price", tmp_path / "m.onnx")
     model = onnx.load(tmp_path / "m.onnx")
     (given,), (out,) = model.graph.input, model.graph.output

@@ -23,7 +23,7 @@ from ..errors import GraphError, SettingError, ShapeError, unknown
 from ..node import Constant, Input, Node, Parameter
 from ..optimizers import Optimizer, OptimizerState
 from ..program import Program
-from .c_operations import FUNCTIONS, OPERATIONS, OPTIMIZERS, Array, Pass, Site, contiguous
+from .c_operations import FUNCTIONS, OPERATIONS, OPTIMIZERS, Array, Pass, Site
 from .scaling import Scaling, checked, targets
 
 __all__ = ["CExport", "write_c"]
@@ -101,12 +101,14 @@ def write_c(
         functions += [unit.train_step(optimizer, state), unit.parameter_access()]
         training_size = sum(array.size for array in unit.training.values())
     sizes = (len(unit.parameters), len(unit.constants), training_size, unit.scratch_size)
-    sized = [size * dtype.itemsize for size in sizes]
+    parameters, constants, learning, scratch = sized = [n * dtype.itemsize for n in sizes]
     text = unit.source(header.name, functions, classes)
     header_text = unit.header(functions, len(classes), sized)
     for file, content in ((source, text), (header, header_text)):
         file.write_text(content, encoding="ascii", newline="\n")
-    return CExport(source, header, prefix, dtype.name, *sized, len(text))
+    return CExport(
+        source, header, prefix, dtype.name, parameters, constants, learning, scratch, len(text)
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class _Unit:
                     self._stored(self.constants, "constants", f"scale_{title}", node, scale),
                 )
         self.scratch_size = 0
-        largest = max(math.prod(program.shapes[n].axes) for program in programs for n in program.nodes)
+        largest = max(math.prod(p.shapes[node].axes) for p in programs for node in p.nodes)
         self.index = "int" if max(largest, len(self.parameters)) <= 32767 else "long"
 
     def _stored(
@@ -196,7 +198,7 @@ class _Unit:
         return _Function(
             f"void {self.prefix}_predict({', '.join(arguments)})",
             f"Computes {_comment(self.titles[output])} of one row into out: {_count(out.size)}.",
-            self._body(routine, routine.passes),
+            self._body(routine),
         )
 
     def classify(self, classes: int) -> _Function:
@@ -250,7 +252,7 @@ class _Unit:
         ]
         loss = f"    const {self.real} loss = {routine.values[output].name}[0];\n"
         loss += "    if (!isfinite(loss)) {\n        return loss;\n    }\n"
-        body = self._body(routine, routine.passes, {forward: loss}) + _indented(lines)
+        body = self._body(routine, {forward: loss}) + _indented(lines)
         rows = next((self.loss.shapes[n].rows for n in self.loss.inputs), 1)
         return _Function(
             f"{self.real} {self.prefix}_train_step("
@@ -332,9 +334,12 @@ class _Unit:
         return re.sub(r"\breal\b", self.real, text)
 
     def _body(
-        self, routine: _Routine, passes: list[tuple[str, Pass]], after: Mapping[int, str] | None = None
+        self,
+        routine: _Routine,
+        after: Mapping[int, str] | None = None,
     ) -> str:
-        """The declarations and loops of ``passes``; ``after`` holds text by number of passes."""
+        """The declarations and loops of a routine; ``after`` holds text by number of passes."""
+        passes = routine.passes
         offsets, size = _plan([item for _, item in passes])
         self.scratch_size = max(self.scratch_size, size)
         written = {_named(item)[_target(item)][0] for _, item in passes}
@@ -360,7 +365,10 @@ class _Unit:
 
     def source(self, header: str, functions: Sequence[_Function], classes: list[str]) -> str:
         bodies = "\n".join(f"{f.prototype}\n{{\n{f.body}}}\n" for f in functions)
-        parts = [f"/* {self._title()} See {_comment(header)}. */\n#include \"{header}\"\n\n#include <math.h>\n"]
+        parts = [
+            f"/* {self._title()} See {_comment(header)}. */",
+            f'#include "{header}"\n\n#include <math.h>\n',
+        ]
         if classes:
             strings = "".join(f"    {_string(label)},\n" for label in classes)
             parts.append(
@@ -380,7 +388,7 @@ class _Unit:
                 parts.append(self._typed(text))
         return "\n".join([*parts, bodies])
 
-    def _array(self, const: str, name: str, numbers: Sequence) -> str:
+    def _array(self, const: str, name: str, numbers: Any) -> str:
         start = f"static {const}{self.real} {self.prefix}_{name}[{len(numbers)}]"
         if not np.any(numbers):
             # C starts static memory at 0, and the file then holds no zeros.
@@ -402,8 +410,8 @@ class _Unit:
         about = [
             self._title(),
             "",
-            "C99 with <math.h>; no allocation. The functions share static memory, so only one may run",
-            "at a time, and the arrays handed over must not overlap. Arrays are row by row.",
+            "C99 with <math.h>; no allocation. The functions share static memory, so only one may",
+            "run at a time, and the arrays handed over must not overlap. Arrays are row by row.",
             *_wrapped(f"Scaled inside, so that raw numbers go in and come out: {scaled}."),
             f"Bytes: parameters {parameters}, constants {constants}, training {training}, "
             f"scratch {scratch}.",

@@ -170,7 +170,8 @@ def _product_space(site: Site) -> tuple[tuple[int, ...], dict[str, tuple[int, ..
     right = b if len(b) > 1 else (*b, 1)
     before = np.broadcast_shapes(left[:-2], right[:-2])
     rows, inner, columns = *left[-2:], right[-1]
-    step_a, step_b = aligned(left, (*before, rows, inner)), aligned(right, (*before, inner, columns))
+    step_a = aligned(left, (*before, rows, inner))
+    step_b = aligned(right, (*before, inner, columns))
     step_y = contiguous((*before, rows, columns))
     y = (*step_y[:-1], 0, step_y[-1])
     strides = {

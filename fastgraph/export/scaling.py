@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, GraphError, SettingError, ShapeError, unknown
-from ..node import Input, Node, Shape
+from ..node import Input, Node
 
-__all__ = ["Scaling", "checked", "resolve_scaling"]
+__all__ = ["Scaling", "checked", "resolve_scaling", "targets"]
 
 #: By node: mean and scale, both of the shape of one row.
 Scaling = dict[Node, tuple[np.ndarray, np.ndarray]]
 
 
 def resolve_scaling(
-    given: Mapping[Any, Any] | None, shapes: Mapping[Node, Shape], labels: Mapping[Node, str]
+    given: Mapping[Any, Any] | None,
+    rows: Mapping[Node, tuple[int, ...] | None],
+    labels: Mapping[Node, str],
 ) -> Scaling:
     """``{node or name: (mean, scale)}`` checked, each number in the shape of one row.
 
-    ``shapes`` holds the nodes that may be scaled: the inputs and the prediction.
+    ``rows`` holds the nodes that may be scaled (the inputs and the prediction) and the shape of a
+    row of each, None where it is not known because nothing that is exported needs it.
     """
     if given is None:
         return {}
@@ -29,11 +32,11 @@ def resolve_scaling(
         raise SettingError(
             f"scaling: expected a dict {{node: (mean, scale)}}, got {type(given).__name__}"
         )
-    by_name = {labels[node]: node for node in shapes}
+    by_name = {labels[node]: node for node in rows}
     found: Scaling = {}
     for key, pair in given.items():
-        node = by_name.get(key) if isinstance(key, str) else key
-        if node not in shapes:
+        node: Any = by_name.get(key) if isinstance(key, str) else key
+        if node not in rows:
             name = labels.get(node, node) if isinstance(node, Node) else key
             raise GraphError("scaling: " + unknown("input or prediction", name, by_name))
         if node in found:
@@ -41,19 +44,19 @@ def resolve_scaling(
         if not isinstance(pair, Iterable) or len(pair := tuple(pair)) != 2:
             raise SettingError(f"scaling: {node} needs a pair (mean, scale), got {pair!r}")
         mean, scale = (
-            _row(f"scaling: the {what} of {node}", value, shapes[node])
+            _row(f"scaling: the {what} of {node}", value, rows[node])
             for what, value in zip(("mean", "scale"), pair, strict=True)
         )
         if (scale == 0).any():
+            at = tuple(map(int, np.argwhere(scale == 0)[0]))
             raise SettingError(
-                f"scaling: the scale of {node} is 0 at {tuple(map(int, np.argwhere(scale == 0)[0]))}"
-                "; give a constant column the scale 1"
+                f"scaling: the scale of {node} is 0 at {at}; give a constant column the scale 1"
             )
         found[node] = (mean, scale)
     return found
 
 
-def _row(what: str, value: Any, shape: Shape) -> np.ndarray:
+def _row(what: str, value: Any, row: tuple[int, ...] | None) -> np.ndarray:
     try:
         array = np.asarray(value, dtype=np.float64)
     except (ValueError, TypeError) as error:
@@ -61,10 +64,10 @@ def _row(what: str, value: Any, shape: Shape) -> np.ndarray:
     if not np.isfinite(array).all():
         raise DataError(f"{what} has NaN or infinite elements")
     try:
-        return np.broadcast_to(array, shape.features)
+        return array if row is None else np.broadcast_to(array, row)
     except ValueError:
         raise ShapeError(
-            f"{what} has shape {array.shape}, one row has {shape.features}; "
+            f"{what} has shape {array.shape}, one row has {row}; "
             "give one number, or one for each"
         ) from None
 
