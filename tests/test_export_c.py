@@ -6,8 +6,11 @@ predictions row by row and as one training step. What is expected comes from the
 
 import ctypes
 import re
+import runpy
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -512,3 +515,16 @@ def test_a_parameter_that_does_not_fit_in_float_is_named(tmp_path):
     with pytest.raises(fg.DataError, match=r"Parameter 'huge': 1e\+300 cannot be exported"):
         fg.Graph(result).export_c(result, tmp_path / "m.c", dtype="float32")
     assert not list(tmp_path.iterdir())
+
+
+@needs_compiler
+def test_the_example_learns_on_in_c(tmp_path, monkeypatch, capsys):
+    """On the Boston prices: C agrees with the graph, and the error falls on."""
+    script = Path(__file__).parent.parent / "examples" / "25_export_c.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--out", str(tmp_path)])
+    names = runpy.run_path(str(script), run_name="__main__")
+    assert names["difference"] < 1e-4
+    before, after = names["arrives"], names["leaves"]
+    assert after[0] < before[0]
+    assert len(set(names["by_c"])) > 400
+    assert "boston.c and boston.h (float): parameters 604 bytes" in capsys.readouterr().out
