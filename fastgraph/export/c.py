@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,24 @@ from ..errors import GraphError, SettingError, ShapeError, unknown
 from ..node import Constant, Input, Node, Parameter
 from ..optimizers import Optimizer, OptimizerState
 from ..program import Program
-from .c_operations import FUNCTIONS, OPERATIONS, OPTIMIZERS, Array, Pass, Site
+from .c_operations import (
+    FUNCTIONS,
+    OPERATIONS,
+    OPTIMIZERS,
+    Array,
+    Operation,
+    Pass,
+    Site,
+    aligned,
+    letter_of,
+)
 from .scaling import Scaling, checked, targets
 
 __all__ = ["CExport", "write_c"]
 
 _REAL = {"float32": "float", "float64": "double"}
-_LETTER = re.compile(r"\b(d?[abc]|[gy]|t\d)\b")
-_MATH = re.compile(r"\b(erf|exp|expm1|fabs|fmax|fmin|log|log1p|pow|sin|cos|sqrt|tanh)\(")
+_LETTER = re.compile(r"\b(d?[a-e]|d?x\d+|[gy]|t\d)\b")
+_MATH = re.compile(r"\b(cos|erfc|exp|expm1|fabs|log|log1p|pow|sin|sqrt|tanh)\(")
 _LITERAL = re.compile(r"\b\d+(\.\d+(e[+-]?\d+)?|e[+-]?\d+)\b")
 _COUNTERS = "ijklmnpq"
 #: What C99 promises of a string literal.
@@ -144,34 +154,31 @@ class _Unit:
         self.initial: dict[str, np.ndarray] = {}  # where the optimizer's state starts
         self.listed: list[tuple[Node, Array]] = []
         self.fixed: dict[Node, Array] = {}
-        for node in nodes:  # those the loss trains come first, as the optimizer has them
-            if isinstance(node, Parameter):
-                array = self._stored(self.parameters, "parameters", f"v_{self.names[node]}", node,
-                                     node.value)  # fmt: skip
-                self.listed.append((node, array))
-            elif isinstance(node, Constant):
-                array = self._stored(self.constants, "constants", f"v_{self.names[node]}", node,
-                                     node.constant)  # fmt: skip
-            else:
-                continue
-            self.fixed[node] = array
+        # Those the loss trains come first, in the order in which the optimizer has them.
+        for item in dict.fromkeys(item for program in programs for item in program.parameters):
+            array = self._stored(self.parameters, "parameters", "v", item, item.value)
+            self.listed.append((item, array))
+            self.fixed[item] = array
+        for node in nodes:
+            if isinstance(node, (Parameter, Constant)) and node not in self.fixed:
+                value = node.value if isinstance(node, Parameter) else node.constant
+                self.fixed[node] = self._stored(self.constants, "constants", "v", node, value)
         self.scales: dict[Node, tuple[Array, Array]] = {}
         for node, (mean, scale) in scaling.items():
             if node in self.names:
-                title = self.names[node]
                 self.scales[node] = (
-                    self._stored(self.constants, "constants", f"mean_{title}", node, mean),
-                    self._stored(self.constants, "constants", f"scale_{title}", node, scale),
+                    self._stored(self.constants, "constants", "mean", node, mean),
+                    self._stored(self.constants, "constants", "scale", node, scale),
                 )
         self.scratch_size = 0
         largest = max(math.prod(p.shapes[node].axes) for p in programs for node in p.nodes)
         self.index = "int" if max(largest, len(self.parameters)) <= 32767 else "long"
 
     def _stored(
-        self, into: list, storage: str, name: str, node: Node, value: np.ndarray
+        self, into: list, storage: str, what: str, node: Node, value: np.ndarray
     ) -> Array:
         array = checked(node, value, self.dtype)
-        place = Array(name, array.shape, storage, len(into))
+        place = Array(f"{what}_{self.names[node]}", array.shape, storage, len(into))
         into.extend(array.ravel())
         return place
 
@@ -234,6 +241,12 @@ class _Unit:
 
     def train_step(self, optimizer: Optimizer, state: OptimizerState) -> _Function:
         assert self.loss is not None
+        for node in self.loss.nodes:
+            if node.inputs and not _operation(node).learns:
+                raise GraphError(
+                    f"{node}: {node.kind} does something else in training, for which export_c has "
+                    "no C; export the prediction without training"
+                )
         routine = _Routine(self, self.loss)
         (output,) = self.loss.outputs
         routine.forward()
@@ -329,6 +342,7 @@ class _Unit:
         if self.real == "float":
             text = _MATH.sub(r"\1f(", text)
             text = _LITERAL.sub(r"\g<0>f", text)
+            text = text.replace("HUGE_VAL", "HUGE_VALF")
         for function in FUNCTIONS:
             text = re.sub(rf"\b{function}\(", f"{self.prefix}_{function}(", text)
         return re.sub(r"\breal\b", self.real, text)
@@ -467,9 +481,9 @@ class _Routine:
             value = (into or {}).get(node) or Array(f"v_{name}", shape, "scratch")
             self.values[node] = value
             arrays = {"y": value}
-            arrays |= zip("abc", (self.values[item] for item in node.inputs), strict=False)
+            arrays |= {letter_of(i): self.values[item] for i, item in enumerate(node.inputs)}
             site = self._sites[node] = Site(node, arrays, self._temporary(name))
-            for item in operation_of(node).forward(site):
+            for item in _operation(node).forward(site):
                 self._add(title, item)
             if into and node in into and node in unit.scales:
                 mean, scale = unit.scales[node]
@@ -493,13 +507,13 @@ class _Routine:
         for node in reversed(program.nodes):
             if node not in program.trained or not node.inputs:
                 continue
-            site, operation = self._sites[node], operation_of(node)
+            site, operation = self._sites[node], _operation(node)
             site.arrays["g"] = gradients[node]
             title = f"Back through {_comment(unit.titles[node])}"
             for i, item in enumerate(node.inputs):
                 if item not in program.trained:
                     continue
-                letter = f"d{'abc'[i]}"
+                letter = f"d{letter_of(i)}"
                 site.arrays[letter] = gradients[item]
                 for step in operation.backward(site, i):
                     if _target(step) == letter:
@@ -514,7 +528,7 @@ class _Routine:
         self._begun.add(array)
         once = all(stride for stride, size in zip(strides, step.space, strict=True) if size > 1)
         if once and math.prod(step.space) == array.size:
-            return Pass(step.space, step.statement.replace("+=", "=", 1), step.operands)
+            return replace(step, statement=step.statement.replace("+=", "=", 1))
         self._add(title, _pass("y = 0", y=array))
         return step
 
@@ -527,7 +541,7 @@ class _Routine:
             self.passes.append((comment, item))
 
 
-def operation_of(node: Node):
+def _operation(node: Node) -> Operation:
     """The row of ``node``, or a `GraphError` that names it."""
     row = OPERATIONS.get(node.kernel or "")
     if row is None:
@@ -543,12 +557,17 @@ def operation_of(node: Node):
 
 def _pass(statement: str, **arrays: Array) -> Pass:
     """A pass over ``y``, to which the other arrays broadcast."""
-    return Site(None, arrays, None).each(arrays["y"].shape, statement)  # type: ignore[arg-type]
+    space = arrays["y"].shape
+    operands = {letter: (a, aligned(a.shape, space)) for letter, a in arrays.items()}
+    return Pass(space, statement, operands)
 
 
 def _named(item: Pass) -> dict[str, tuple[Array, tuple[int, ...]]]:
     """The operands that the statement names; the letters of a row may be more."""
     letters = dict.fromkeys(_LETTER.findall(item.statement))
+    letters |= dict.fromkeys(
+        item.lookups[letter][0] for letter in list(letters) if letter in item.lookups
+    )
     missing = [letter for letter in letters if letter not in item.operands]
     if missing:
         raise ShapeError(f"{item.statement!r}: {missing} cannot be read over {item.space}")
@@ -595,10 +614,14 @@ def _loops(item: Pass, index: str, real: str, typed) -> list[str]:
             axes[-1] = (axes[-1][0] * size, steps)
         else:
             axes.append((size, steps))
-    texts = {
-        letter: f"{array.name}[{_index([steps[i] for _, steps in axes])}]"
-        for i, (letter, (array, _)) in enumerate(operands.items())
-    }
+    texts = {}
+    for i, (letter, (array, _)) in enumerate(operands.items()):
+        start = item.starts.get(letter, 0)
+        texts[letter] = f"{array.name}[{_index(start, [steps[i] for _, steps in axes])}"
+    for letter, (by, rows, step) in item.lookups.items():
+        if letter in texts:
+            texts[letter] += f" + place({texts[by]}], {rows}) * {step}"
+    texts = {letter: f"{text}]" for letter, text in texts.items()}
     target = _target(item)
     place = list(operands).index(target)
     # A sum that the inner loops add to one place is kept in a variable.
@@ -629,8 +652,9 @@ def _loops(item: Pass, index: str, real: str, typed) -> list[str]:
     return ["{", *("    " + content for content in lines), "}"] if summed and not inner else lines
 
 
-def _index(steps: list[int]) -> str:
-    terms = [
+def _index(start: int, steps: list[int]) -> str:
+    terms = [str(start)] if start else []
+    terms += [
         _COUNTERS[level] if step == 1 else f"{_COUNTERS[level]} * {step}"
         for level, step in enumerate(steps)
         if step
