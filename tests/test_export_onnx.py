@@ -27,6 +27,8 @@ def run(path, feeds, dtype):
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
 def test_an_operation_computes_what_the_graph_does(row, dtype, tmp_path):
+    if (row.name, dtype) == ("GELU", "float64"):
+        pytest.skip("onnxruntime has no Erf for double")
     fg.set_engine("numpy")
     for variant in row.variants:
         case = Case(row, variant)

@@ -639,8 +639,8 @@ def _loops(item: Pass, index: str, real: str, typed) -> list[str]:
     for level, (size, _) in enumerate(axes):
         if summed and level == inner:
             line(f"{real} sum = {texts[target]};")
-        i = _COUNTERS[level]
-        line(f"for ({index} {i} = 0; {i} < {size}; {i}++) {{")
+        n = _COUNTERS[level]
+        line(f"for ({index} {n} = 0; {n} < {size}; {n}++) {{")
         depth += 1
     line(f"{text};")
     for level in reversed(range(len(axes))):

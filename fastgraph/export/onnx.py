@@ -6,8 +6,9 @@ broadcast as NumPy does; the batch axis is the symbolic dimension ``n``.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,17 @@ class _Writer:
         self.nodes.append(self.onnx.helper.make_node(operator, names, [out], **attributes))
         return out
 
-    def number(self, array: Any, name: str | None = None, dtype: Any = None) -> str:
-        """Store an array and return its name."""
+    def number(self, array: Any, name: str | None = None) -> str:
+        """Store an array of the file's dtype and return its name."""
         name = self._unused("constant") if name is None else name
-        array = np.ascontiguousarray(array, dtype or self.dtype).reshape(np.shape(array))
+        array = np.ascontiguousarray(array, self.dtype).reshape(np.shape(array))
         self.stored.append(self.onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def whole(self, numbers: Iterable[int]) -> str:
+        """Store whole numbers, as operators take axes and sizes, and return their name."""
+        name = self._unused("constant")
+        self.stored.append(self.onnx.numpy_helper.from_array(np.array([*numbers], np.int64), name))
         return name
 
     def rename(self, out: str, name: str) -> None:
@@ -77,22 +84,102 @@ def _reduce(operator: str) -> _Row:
             return writer("Identity", *names)
         if node.axis is None:
             return writer(operator, *names, keepdims=keep)
-        axes = writer.number(node.reduced_axes(shapes[0]), dtype=np.int64)
+        axes = writer.whole(node.reduced_axes(shapes[0]))
         return writer(operator, *names, axes, keepdims=keep)
 
     return row
 
 
-def _loss(distance: Callable[[_Writer, str], str]) -> _Row:
-    """The mean of a distance over everything."""
+def _composed(compute: Callable[..., str]) -> _Row:
+    """Of operators: ``compute(writer, *names, *settings)``, the settings stored as constants."""
 
     def row(writer: _Writer, node: Node, names: list[str], shapes: list[Shape]) -> str:
-        far = distance(writer, writer("Sub", *names))
-        if not any(shape.axes for shape in shapes):
-            return far
-        return writer("ReduceMean", far, keepdims=0)
+        return compute(writer, *names, *map(writer.number, node.numbers))
 
     return row
+
+
+def _loss(losses: Callable[..., str]) -> _Row:
+    """The mean of ``losses(writer, y_true, y_pred, *settings)``, weighted where weights are."""
+
+    def row(writer: _Writer, node: Node, names: list[str], shapes: list[Shape]) -> str:
+        found = losses(writer, *names[:2], *map(writer.number, node.numbers))
+        rank = max(len(shape.axes) for shape in shapes[:2])
+        return _mean(writer, found, rank, names[2:], shapes[2:])
+
+    return row
+
+
+def _mean(
+    writer: _Writer, losses: str, rank: int, weight: list[str], shapes: list[Shape]
+) -> str:
+    """Over everything; a weight of a row counts for all its elements."""
+    if not weight:
+        return writer("ReduceMean", losses, keepdims=0) if rank else losses
+    added = range(len(shapes[0].axes), rank)
+    weights = writer("Unsqueeze", *weight, writer.whole(added)) if added else weight[0]
+    weights = writer("Expand", weights, writer("Shape", losses))
+    total = writer("ReduceSum", weights, keepdims=0)
+    mean = writer("Div", writer("ReduceSum", writer("Mul", weights, losses), keepdims=0), total)
+    zero = writer.number(0.0)
+    return writer("Where", writer("Greater", total, zero), mean, zero)
+
+
+def _cross_entropy(writer: _Writer, node: Node, names: list[str], shapes: list[Shape]) -> str:
+    truth, logits = shapes[:2]
+    log_p = writer("LogSoftmax", names[1])
+    last = writer.whole([-1])
+    if truth.features == logits.features:
+        picked = writer("ReduceSum", writer("Mul", names[0], log_p), last, keepdims=0)
+    else:
+        labels = writer("Unsqueeze", _whole(writer, names[0]), last)
+        picked = writer("Squeeze", writer("GatherElements", log_p, labels, axis=-1), last)
+    losses = writer("Neg", picked)
+    return _mean(writer, losses, len(logits.axes) - 1, names[2:], shapes[2:])
+
+
+def _whole(writer: _Writer, name: str) -> str:
+    """Labels, which come as the graph's dtype, as the whole numbers they are."""
+    return writer("Cast", name, to=writer.onnx.TensorProto.INT64)
+
+
+def _gelu(writer: _Writer, x: str) -> str:
+    share = writer("Erf", writer("Mul", x, writer.number(math.sqrt(0.5))))
+    below = writer("Mul", writer("Add", share, writer.number(1)), writer.number(0.5))
+    return writer("Mul", x, below)
+
+
+def _huber(writer: _Writer, y_true: str, y_pred: str, delta: str) -> str:
+    size = writer("Abs", writer("Sub", y_true, y_pred))
+    small = writer("Min", size, delta)
+    return writer("Mul", small, writer("Sub", size, writer("Mul", small, writer.number(0.5))))
+
+
+def _quantile(writer: _Writer, y_true: str, y_pred: str, quantile: str) -> str:
+    d = writer("Sub", y_true, y_pred)
+    above = writer("Mul", d, quantile)
+    return writer("Max", above, writer("Sub", above, d))
+
+
+def _batch_norm(writer: _Writer, x: str, gamma: str, beta: str, *rest: str) -> str:
+    """ONNX's own takes the features for the second axis; here they are the last."""
+    mean, variance, epsilon, _ = rest
+    deviation = writer("Sqrt", writer("Add", variance, epsilon))
+    normal = writer("Div", writer("Sub", x, mean), deviation)
+    return writer("Add", writer("Mul", normal, gamma), beta)
+
+
+def _reshape(writer: _Writer, node: Node, names: list[str], shapes: list[Shape]) -> str:
+    features = node.shape(*shapes).features  # type: ignore[union-attr]
+    return writer("Reshape", *names, writer.whole([-1, *features]))
+
+
+def _slice(writer: _Writer, node: Any, names: list[str], shapes: list[Shape]) -> str:
+    axis = node.axis % len(shapes[0].axes)
+    start, stop, step = slice(node.start, node.stop, node.step).indices(shapes[0].axes[axis])
+    if stop < 0:  # to the first element and with it; a negative stop would count from the end
+        stop = np.iinfo(np.int64).min
+    return writer("Slice", *names, *(writer.whole([n]) for n in (start, stop, axis, step)))
 
 
 def _linear(writer: _Writer, node: Node, names: list[str], shapes: list[Shape]) -> str:
@@ -116,8 +203,44 @@ OPERATIONS: dict[str, _Row] = {
     "relu": _same("Relu"),
     "sum": _reduce("ReduceSum"),
     "mean": _reduce("ReduceMean"),
-    "mse": _loss(lambda writer, difference: writer("Mul", difference, difference)),
-    "mae": _loss(lambda writer, difference: writer("Abs", difference)),
+    "leaky_relu": lambda writer, node, names, shapes: writer(
+        "LeakyRelu", *names, alpha=node.numbers[0]
+    ),
+    "elu": lambda writer, node, names, shapes: writer("Elu", *names, alpha=node.numbers[0]),
+    "gelu": _composed(_gelu),
+    "silu": _composed(lambda writer, x: writer("Mul", x, writer("Sigmoid", x))),
+    "softplus": _same("Softplus"),
+    "sin": _same("Sin"),
+    "cos": _same("Cos"),
+    "clip": _composed(lambda writer, x, low, high: writer("Clip", x, low, high)),
+    "maximum": _same("Max"),
+    "minimum": _same("Min"),
+    "softmax": _same("Softmax"),
+    "log_softmax": _same("LogSoftmax"),
+    "layer_norm": lambda writer, node, names, shapes: writer(
+        "LayerNormalization", *names, axis=-1, epsilon=node.numbers[0]
+    ),
+    "batch_norm": _composed(_batch_norm),
+    "dropout": _same("Identity"),
+    "reshape": _reshape,
+    "concatenate": lambda writer, node, names, shapes: writer(
+        "Concat", *names, axis=node.axis  # type: ignore[attr-defined]
+    ),
+    "slice": _slice,
+    "embedding": lambda writer, node, names, shapes: writer(
+        "Gather", names[1], _whole(writer, names[0])
+    ),
+    "mse": _loss(lambda writer, y, p: writer("Pow", writer("Sub", y, p), writer.number(2))),
+    "mae": _loss(lambda writer, y, p: writer("Abs", writer("Sub", y, p))),
+    "huber": _loss(_huber),
+    "quantile": _loss(_quantile),
+    "poisson": _loss(
+        lambda writer, y, p: writer("Sub", writer("Exp", p), writer("Mul", y, p))
+    ),
+    "binary_cross_entropy": _loss(
+        lambda writer, y, p: writer("Sub", writer("Softplus", p), writer("Mul", y, p))
+    ),
+    "softmax_cross_entropy": _cross_entropy,
     "matmul": _same("MatMul"),
     "linear": _linear,
 }
