@@ -628,7 +628,7 @@ def _loops(item: Pass, index: str, real: str, typed) -> list[str]:
     inner = len(axes)
     while inner and axes[inner - 1][1][place] == 0:
         inner -= 1
-    summed = inner < len(axes) and " += " in item.statement
+    summed = inner < len(axes) and " += " in item.statement and target not in item.lookups
     names = texts | ({target: "sum"} if summed else {})
     text = typed(_LETTER.sub(lambda match: names[match[0]], item.statement))
     lines, depth = [], 0

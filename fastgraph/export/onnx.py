@@ -143,6 +143,11 @@ def _whole(writer: _Writer, name: str) -> str:
     return writer("Cast", name, to=writer.onnx.TensorProto.INT64)
 
 
+def _where_above(writer: _Writer, x: str, below: str) -> str:
+    """``x`` above 0, else ``below``; operators with a slope of their own keep it as float32."""
+    return writer("Where", writer("Greater", x, writer.number(0)), x, below)
+
+
 def _gelu(writer: _Writer, x: str) -> str:
     share = writer("Erf", writer("Mul", x, writer.number(math.sqrt(0.5))))
     below = writer("Mul", writer("Add", share, writer.number(1)), writer.number(0.5))
@@ -203,10 +208,12 @@ OPERATIONS: dict[str, _Row] = {
     "relu": _same("Relu"),
     "sum": _reduce("ReduceSum"),
     "mean": _reduce("ReduceMean"),
-    "leaky_relu": lambda writer, node, names, shapes: writer(
-        "LeakyRelu", *names, alpha=node.numbers[0]
+    "leaky_relu": _composed(
+        lambda writer, x, slope: _where_above(writer, x, writer("Mul", x, slope))
     ),
-    "elu": lambda writer, node, names, shapes: writer("Elu", *names, alpha=node.numbers[0]),
+    "elu": _composed(
+        lambda writer, x, alpha: _where_above(writer, x, writer("Mul", writer("Elu", x), alpha))
+    ),
     "gelu": _composed(_gelu),
     "silu": _composed(lambda writer, x: writer("Mul", x, writer("Sigmoid", x))),
     "softplus": _same("Softplus"),
