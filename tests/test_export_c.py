@@ -340,6 +340,26 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path):
     assert not same_bits(model.parameters(graph.parameter_count).copy(), before)
 
 
+@needs_compiler
+@pytest.mark.skipif(not hasattr(fg, "Embedding"), reason="this build has no Embedding")
+def test_a_category_that_is_none_reads_and_writes_within_its_table(tmp_path):
+    """As many rows as categories, two of them one and the same; then labels out of range."""
+    x, w = fg.Input("x", shape=()), fg.Input("w", shape=(2,))
+    table = fg.Parameter(np.arange(10.0).reshape(5, 2), "table")
+    found = fg.Embedding(x, table, name="found")
+    graph = fg.Graph(fg.Sum(found * w))
+    learning = {"training": True, "optimizer": fg.SGD(1.0), "batch_size": 5}
+    graph.export_c(found, tmp_path / "m.c", **learning)
+    model = Model(compiled(tmp_path, "m.c"), "m", "float64")
+    rows, weights = np.array([3, 0, 3, 1, 4.0]), np.arange(1.0, 11).reshape(5, 2)
+    want = table.value.copy()
+    np.subtract.at(want, rows.astype(int), weights)
+    model.train_step(rows, weights)
+    np.testing.assert_array_equal(model.parameters(10).reshape(5, 2), want)
+    for label, row in ((-1, 0), (5, 4), (1e30, 4), (np.nan, 0), (np.inf, 4)):
+        np.testing.assert_array_equal(model.predict([[label]], (1, 2))[0], want[row])
+
+
 MAIN = """
 #include "m.h"
 #include <stdio.h>
@@ -495,6 +515,17 @@ def test_an_operation_without_a_row_is_named(tmp_path, monkeypatch):
     with pytest.raises(fg.GraphError, match=r"Tanh 'hidden': export_c has no C for Tanh"):
         graph.export_c(prediction, tmp_path / "m.c")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_otherwise_in_training_is_exported_without_it(tmp_path, monkeypatch):
+    graph, prediction, _ = net()
+    row = c_operations.OPERATIONS["tanh"]
+    monkeypatch.setitem(c_operations.OPERATIONS, "tanh", row.predicting())
+    graph.export_c(prediction, tmp_path / "m.c")
+    (tmp_path / "m.c").unlink()
+    with pytest.raises(fg.GraphError, match="Tanh 'hidden': Tanh does something else in training"):
+        graph.export_c(prediction, tmp_path / "m.c", training=True, optimizer=fg.SGD(0.1))
+    assert not (tmp_path / "m.c").exists()
 
 
 def test_a_loss_is_no_prediction(tmp_path):
