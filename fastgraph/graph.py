@@ -336,8 +336,9 @@ class Graph:
             seed = whole_number("seed", seed, 0)
             if batch_size is not None:
                 batch_size = whole_number("batch_size", batch_size, 1)
-            self._flag("shuffle", shuffle)
-            self._flag("progress", progress)
+            for name, flag in (("shuffle", shuffle), ("progress", progress)):
+                if not isinstance(flag, (bool, np.bool_)):
+                    raise SettingError(f"{name} must be True or False, got {flag!r}")
             loss = self._one_output(output)
             arrays = bind(self._inputs_of((loss,)), feeds, self.dtype, self.inputs)
             program = self._program((loss,), arrays)
@@ -417,7 +418,8 @@ class Graph:
             >>> print(fg.Graph(price).export_c(price, "model.c"))  # doctest: +ELLIPSIS
             model.c and model.h (double): parameters 16 bytes, constants 8, training 0, ...
         """
-        self._flag("training", training)
+        if not isinstance(training, (bool, np.bool_)):
+            raise SettingError(f"training must be True or False, got {training!r}")
         node = self._resolve(prediction)
         loss, rows = None, whole_number("batch_size", batch_size, 1)
         if training:
@@ -524,11 +526,6 @@ class Graph:
         }
         rows |= {node: prediction.shapes[node].features for node in prediction.outputs}
         return resolve_scaling(given, rows, self._labels)
-
-    @staticmethod
-    def _flag(name: str, value: Any) -> None:
-        if not isinstance(value, (bool, np.bool_)):
-            raise SettingError(f"{name} must be True or False, got {value!r}")
 
     # Inside ----------------------------------------------------------------------------------
 

@@ -190,6 +190,7 @@ OPTIMIZERS = [
     fg.RMSprop(0.01),
     fg.Adam(0.01),
     fg.AdamW(0.01, weight_decay=0.1),
+    *([fg.Adagrad(0.05)] if hasattr(fg, "Adagrad") else []),
 ]
 
 
@@ -514,6 +515,14 @@ def test_an_operation_without_a_row_is_named(tmp_path, monkeypatch):
     monkeypatch.delitem(c_operations.OPERATIONS, "tanh")
     with pytest.raises(fg.GraphError, match=r"Tanh 'hidden': export_c has no C for Tanh"):
         graph.export_c(prediction, tmp_path / "m.c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_optimizer_without_a_row_is_named(tmp_path, monkeypatch):
+    graph, prediction, _ = net()
+    monkeypatch.delitem(c_operations.OPTIMIZERS, "rmsprop")
+    with pytest.raises(fg.SettingError, match="export_c: unknown optimizer 'rmsprop'"):
+        graph.export_c(prediction, tmp_path / "m.c", training=True, optimizer=fg.RMSprop())
     assert not list(tmp_path.iterdir())
 
 

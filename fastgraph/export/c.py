@@ -297,9 +297,10 @@ class _Unit:
         ]
 
     def _update(self, optimizer: Optimizer, state: OptimizerState, size: int) -> list[str]:
-        row = OPTIMIZERS.get(optimizer.kernel)
+        row = OPTIMIZERS.get(getattr(optimizer, "kernel", ""))
         if row is None:
-            raise SettingError("export_c: " + unknown("optimizer", optimizer.kernel, OPTIMIZERS))
+            kind = type(optimizer).__name__.lower()
+            raise SettingError("export_c: " + unknown("optimizer", kind, OPTIMIZERS))
         statements = row(optimizer)
         names = {"p": f"{self.prefix}_parameters_[i]", "g": f"{self.prefix}_gradients[i]"}
         text = " ".join(statements)

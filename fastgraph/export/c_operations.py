@@ -622,5 +622,9 @@ OPTIMIZERS: dict[str, Callable[[Any], list[str]]] = {
         "s0 = {rho} * s0 + {1-rho} * g * g",
         "p -= {learning_rate} * g / (sqrt(s0) + {epsilon})",
     ],
+    "adagrad": lambda o: [
+        "s0 += g * g",
+        "p -= {learning_rate} * g / (sqrt(s0) + {epsilon})",
+    ],
     "adam": _adam,  # AdamW too: it is Adam's kernel with a weight decay
 }
