@@ -51,7 +51,7 @@ FOR_SHOW = (
 
 def scripts() -> list[Path]:
     """The steps in reading order."""
-    return sorted(HERE.glob("[0-9][0-9]*_*.py"))
+    return sorted(HERE.glob("[01][0-9]*_*.py"))
 
 
 def cells_of(script: Path) -> tuple[list[str], list[tuple[str, str]]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import engines, plot
 from .errors import DataError, GraphError, SettingError, ShapeError, require, unknown
+from .export import CExport, resolve_scaling, write_c, write_onnx
 from .feeds import bind
 from .microscope import microscope
 from .node import Constant, Input, Node, Parameter, Shape
@@ -362,6 +363,170 @@ class Graph:
                 progress=bool(progress),
             )
 
+    # Taking it elsewhere -----------------------------------------------------------------------
+
+    def export_c(
+        self,
+        prediction: Any,
+        path: Any,
+        *,
+        training: bool = False,
+        optimizer: Optimizer | None = None,
+        batch_size: int = 1,
+        output: Node | None = None,
+        scaling: Mapping[Any, Any] | None = None,
+        labels: Iterable[Any] | None = None,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> CExport:
+        """Write the trained model as one C99 file and its header, for any machine with a compiler.
+
+        The C allocates nothing and needs nothing but ``<math.h>``. Its names begin with the
+        file's: ``model_predict(in_x, out)`` in ``model.c`` computes one row.
+
+        Parameters:
+            prediction: the node to compute, or its name; one row must not depend on others.
+            path: of the file, ending in ``.c``; the header gets the same name with ``.h``.
+            training: also write ``model_train_step(in_x, in_y)``, one step of ``optimizer`` on
+                ``batch_size`` rows, and ``model_parameters()`` to save what was learned. The
+                optimizer goes on from its state for this graph.
+            optimizer: SGD, RMSprop, Adam or AdamW, where ``training``.
+            batch_size: rows of a training step, 1 or more; scratch memory grows with it.
+            output: which scalar to minimise, where the graph has several outputs.
+            scaling: ``{input or prediction: (mean, scale)}``, numbers or arrays of one row's
+                shape, so that the C takes and gives raw numbers: an input enters as
+                ``(raw - mean) / scale``, the prediction leaves as ``value * scale + mean``. With
+                ``training`` the targets need theirs as well.
+            labels: names of the classes, in the order of the prediction's outputs; two for one
+                output, of which the second is where a sigmoid is above 0.5, or any other output
+                above 0. They add ``model_classify(in_x)`` and ``model_labels``.
+            dtype: ``"float64"`` (double) or ``"float32"`` (float); the graph's, left out.
+            name: instead of the file's, for the names in C.
+
+        Returns:
+            `CExport`: the files written and their sizes in bytes; print it.
+
+        Raises:
+            GraphError: an operation of your own, or one that mixes rows.
+            ShapeError: an input's shape is not known; declare it, or run the graph once.
+            SettingError, DataError: a setting that is wrong, a number that does not fit in dtype.
+
+        Example:
+            >>> import fastgraph as fg
+            >>> x = fg.Input("x", shape=(2,))
+            >>> price = fg.Linear(x, fg.Parameter([[1.0], [2.0]], "W"), 0.5, name="price")
+            >>> print(fg.Graph(price).export_c(price, "model.c"))  # doctest: +ELLIPSIS
+            model.c and model.h (double): parameters 16 bytes, constants 8, training 0, ...
+        """
+        if not isinstance(training, (bool, np.bool_)):
+            raise SettingError(f"training must be True or False, got {training!r}")
+        node = self._resolve(prediction)
+        loss, rows = None, whole_number("batch_size", batch_size, 1)
+        if training:
+            if not isinstance(optimizer, Optimizer):
+                raise SettingError(
+                    f"export_c: training needs an optimizer, as SGD(1e-2), got {optimizer!r}"
+                )
+            optimizer.check()
+            loss = self._one_output(output)
+        elif optimizer is not None or output is not None or rows != 1:
+            raise SettingError(
+                "export_c: optimizer, output and batch_size are for training; add training=True"
+            )
+        with self._running():
+            program = self._exported(node, 1)
+            _check_rows_apart(program)
+            losses = None
+            if loss is not None:
+                losses = self._exported(loss, rows)
+                if losses.shapes[loss].axes != ():
+                    raise ShapeError(
+                        f"{loss}: training minimises a scalar, got shape {losses.shapes[loss]}"
+                    )
+                if not losses.parameters:
+                    raise GraphError(f"{loss}: nothing to train, the graph has no Parameter")
+            state = None
+            if losses is not None and optimizer is not None:
+                state = optimizer.state_of(self, losses.parameters, self.dtype)
+            return write_c(
+                path,
+                program,
+                titles=self._labels,
+                dtype=self.dtype if dtype is None else _dtype(dtype),
+                scaling=self._scaling(scaling, program),
+                name=name,
+                labels=labels,
+                loss=losses,
+                optimizer=optimizer,
+                state=state,
+            )
+
+    def export_onnx(
+        self,
+        prediction: Any,
+        path: Any,
+        *,
+        scaling: Mapping[Any, Any] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        """Write the trained model as an ONNX file (needs onnx, extra ``onnx``).
+
+        Inputs and output carry the names of their nodes; the batch axis is free.
+
+        Parameters:
+            prediction: the node to compute, or its name.
+            path: of the file, ending in ``.onnx``.
+            scaling, dtype: as in `export_c`.
+
+        Raises:
+            GraphError: an operation of your own, or one that ONNX has not.
+            ShapeError: an input's shape is not known; declare it, or run the graph once.
+            SettingError, DataError: a setting that is wrong, a number that does not fit in dtype.
+        """
+        node = self._resolve(prediction)
+        with self._running():
+            program = self._exported(node, 1)
+            write_onnx(
+                path,
+                program,
+                titles=self._labels,
+                dtype=self.dtype if dtype is None else _dtype(dtype),
+                scaling=self._scaling(scaling, program),
+            )
+
+    def _exported(self, node: Node, rows: int) -> Program:
+        """The program that computes ``node`` for ``rows`` rows, to be written down."""
+        if not node.inputs:
+            raise GraphError(f"{node} is not computed from anything; export a prediction")
+        for item in topological_sort(node):
+            if item.inputs and item.kernel is None:
+                raise GraphError(
+                    f"{item} is an operation of your own, in Python; only fastgraph's can be "
+                    "exported"
+                )
+        arrays = {}
+        for item in self._inputs_of((node,)):
+            features = self._known_features(item)
+            if features is None:
+                raise ShapeError(
+                    f"{item}: the shape of a row is not known; declare it, as "
+                    "Input('x', shape=(13,)), or run the graph once"
+                )
+            arrays[item] = np.zeros((rows, *features), self.dtype)
+        return Program.build(self.nodes, (node,), self.dtype, arrays)
+
+    def _known_features(self, item: Input) -> tuple[int, ...] | None:
+        """The shape of one row of an input, as last fed or as declared."""
+        return self._features.get(item, item.sample_shape)
+
+    def _scaling(self, given: Mapping[Any, Any] | None, prediction: Program) -> Any:
+        """Scaling for the prediction and any input of the graph, whether it is exported or not."""
+        rows: dict[Node, tuple[int, ...] | None] = {
+            item: self._known_features(item) for item in self.inputs
+        }
+        rows |= {node: prediction.shapes[node].features for node in prediction.outputs}
+        return resolve_scaling(given, rows, self._labels)
+
     # Inside ----------------------------------------------------------------------------------
 
     @contextmanager
@@ -522,6 +687,17 @@ class Summary(str):
         body = "".join(line("td", row) for row in self._rows)
         head = line("th", self._HEAD)
         return f"<table><caption>{html.escape(self._title)}</caption>{head}{body}</table>"
+
+
+def _check_rows_apart(program: Program) -> None:
+    """Refuse a prediction in which one row depends on the others of its batch."""
+    for node in program.nodes:
+        mixes = not program.shapes[node].batched
+        if mixes and any(program.shapes[item].batched for item in node.inputs):
+            raise GraphError(
+                f"{node} makes one value of the whole batch, and the C function sees one row; "
+                "export the prediction, not the loss"
+            )
 
 
 def _runner(node: Node) -> str:

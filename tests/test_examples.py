@@ -20,7 +20,7 @@ matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("networkx")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SCRIPTS = sorted(EXAMPLES.glob("[0-9][0-9]*_*.py"))
+SCRIPTS = sorted(EXAMPLES.glob("[01][0-9]*_*.py"))
 BOSTON = fg.datasets.load_boston()
 ROOMS, PRICES = BOSTON["RM"], BOSTON["MEDV"]
 Z = (ROOMS - ROOMS.mean()) / ROOMS.std()

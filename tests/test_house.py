@@ -13,8 +13,8 @@ PACKAGE = Path(fg.__file__).parent
 #: From the ground up; a module may import only from storeys below its own.
 STOREYS = [
     "errors", "randomness", "node", "initializers", "ops", "sort", "feeds", "program", "layers",
-    "optimizers", "engines", "training", "plot", "microscope_page", "microscope", "checks", "graph",
-    "datasets", "bench", "demo",
+    "optimizers", "engines", "training", "plot", "microscope_page", "microscope", "checks",
+    "export", "graph", "datasets", "bench", "demo",
     "cli", "__init__", "__main__",
 ]  # fmt: skip
 LEVEL = {name: level for level, name in enumerate(STOREYS)}
