@@ -12,6 +12,7 @@ Next: the C itself; it is made to be read.
 
 import argparse
 import ctypes
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,7 +74,7 @@ def predict(library, name, dtype):
 
 
 library = out.resolve() / "boston.so"
-sources = [str(file.resolve()) for file in (small.source, learner.source)]
+sources = [os.path.abspath(file) for file in (small.source, learner.source)]
 subprocess.run(
     [compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-fPIC", "-shared",
      "-o", str(library), *sources, "-lm"],

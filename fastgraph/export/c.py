@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,8 +61,8 @@ class CExport:
         source_bytes: of the C text.
     """
 
-    source: Path
-    header: Path
+    source: str
+    header: str
     name: str
     dtype: str
     parameter_bytes: int
@@ -74,7 +73,7 @@ class CExport:
 
     def __str__(self) -> str:
         return (
-            f"{self.source} and {self.header.name} ({_REAL[self.dtype]}): "
+            f"{self.source} and {os.path.basename(self.header)} ({_REAL[self.dtype]}): "
             f"parameters {self.parameter_bytes:,} bytes, constants {self.constant_bytes:,}, "
             f"training {self.training_bytes:,}, scratch {self.scratch_bytes:,}; "
             f"C text {self.source_bytes:,}"
@@ -97,7 +96,9 @@ def write_c(
     """Write ``prediction`` (a program of one row), and a training step where there is a ``loss``
     (a program of as many rows as a step takes); see ``Graph.export_c``."""
     source, header = _paths(path)
-    stem = _identifier(source.stem if name is None else _checked_name(name))
+    stem = _identifier(
+        os.path.basename(source)[: -len(".c")] if name is None else _checked_name(name)
+    )
     prefix = stem if stem[0].isalpha() else f"model_{stem.lstrip('_') or 'c'}"
     unit = _Unit(prefix, dtype, titles, scaling, prediction, loss)
     classes = _classes(labels, prediction, scaling)
@@ -112,10 +113,11 @@ def write_c(
         training_size = sum(array.size for array in unit.training.values())
     sizes = (len(unit.parameters), len(unit.constants), training_size, unit.scratch_size)
     parameters, constants, learning, scratch = sized = [n * dtype.itemsize for n in sizes]
-    text = unit.source(header.name, functions, classes)
+    text = unit.source(os.path.basename(header), functions, classes)
     header_text = unit.header(functions, len(classes), sized)
-    for file, content in ((source, text), (header, header_text)):
-        file.write_text(content, encoding="ascii", newline="\n")
+    for path_to, content in ((source, text), (header, header_text)):
+        with open(path_to, "w", encoding="ascii", newline="\n") as file:
+            file.write(content)
     return CExport(
         source, header, prefix, dtype.name, parameters, constants, learning, scratch, len(text)
     )
@@ -666,17 +668,18 @@ def _index(start: int, steps: list[int]) -> str:
 # Names and literals --------------------------------------------------------------------------
 
 
-def _paths(path: Any) -> tuple[Path, Path]:
+def _paths(path: Any) -> tuple[str, str]:
     try:
-        source = Path(os.fspath(path))
+        source = os.fsdecode(path)
     except TypeError:
         raise SettingError(f"export_c: expected a path, got {type(path).__name__}") from None
-    if source.suffix != ".c" or not re.fullmatch(r"[A-Za-z0-9_. +-]+", source.name):
+    file = os.path.basename(source)
+    if not re.fullmatch(r"[A-Za-z0-9_. +-]+\.c", file):
         raise SettingError(
-            f"export_c: {source.name!r} cannot be the C file; take letters, digits, '_', '-' and "
+            f"export_c: {file!r} cannot be the C file; take letters, digits, '_', '-' and "
             "the suffix .c, as in 'model.c'"
         )
-    return source, source.with_suffix(".h")
+    return source, source[: -len(".c")] + ".h"
 
 
 def _checked_name(name: Any) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -260,7 +259,7 @@ def write_onnx(
     titles: Mapping[Node, str],
     dtype: np.dtype,
     scaling: Scaling,
-) -> Path:
+) -> str:
     """Write ``prediction``; see ``Graph.export_onnx``."""
     onnx = require("onnx", "onnx")
     require("onnx.helper", "onnx")
@@ -309,7 +308,8 @@ def write_onnx(
         producer_name="fastgraph",
     )
     onnx.checker.check_model(model, full_check=True)
-    target.write_bytes(model.SerializeToString())
+    with open(target, "wb") as file:
+        file.write(model.SerializeToString())
     return target
 
 
@@ -319,11 +319,12 @@ def _tensor(onnx: Any, name: str, shape: Shape, dtype: np.dtype) -> Any:
     return onnx.helper.make_tensor_value_info(name, kind, axes)
 
 
-def _path(path: Any) -> Path:
+def _path(path: Any) -> str:
     try:
-        target = Path(os.fspath(path))
+        target = os.fsdecode(path)
     except TypeError:
         raise SettingError(f"export_onnx: expected a path, got {type(path).__name__}") from None
-    if target.suffix != ".onnx":
-        raise SettingError(f"export_onnx: {target.name!r} must end in .onnx, as 'model.onnx'")
+    if not target.endswith(".onnx"):
+        name = os.path.basename(target)
+        raise SettingError(f"export_onnx: {name!r} must end in .onnx, as 'model.onnx'")
     return target
