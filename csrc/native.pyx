@@ -17,7 +17,7 @@ Nothing here knows about nodes, graphs or optimizers' settings by name.
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from libc.math cimport isfinite, pow as c_pow, log as c_log
+from libc.math cimport isfinite, pow as c_pow, log as c_log, sqrt as c_sqrt
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset

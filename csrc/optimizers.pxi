@@ -127,3 +127,46 @@ cdef inline int condition_of(Py_ssize_t n, const real* x) noexcept nogil:
 
 cdef inline bint all_finite(Py_ssize_t n, const real* x) noexcept nogil:
     return condition_of(n, x) != BROKEN
+
+cdef double squares(Py_ssize_t n, const real* x) noexcept nogil:
+    """Σ x², in double: eight sums, added in their order, so that the compiler may use vectors."""
+    cdef double part[8]
+    cdef Py_ssize_t i = 0, j
+    for j in range(8):
+        part[j] = 0
+    while i + 8 <= n:
+        for j in range(8):
+            part[j] += <double>x[i + j] * <double>x[i + j]
+        i += 8
+    while i < n:
+        part[i % 8] += <double>x[i] * <double>x[i]
+        i += 1
+    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]))
+
+cdef double shape_gradient(Py_ssize_t n, real* g, const real* p, const real* l1, const real* l2, double clip_value, double clip_norm) noexcept nogil:
+    """g += l1 sign(p) + l2 p; then each element within ±clip_value, then all scaled to a norm of
+    at most clip_norm (each left out where it is NULL or 0). Returns Σ l1 |p| + l2 p² / 2."""
+    cdef Py_ssize_t i
+    cdef double penalty = 0, norm
+    cdef real x, bound = <real>clip_value, scale
+    if l1 != NULL:
+        for i in range(n):
+            x = p[i]
+            g[i] += l1[i] if x > 0 else (-l1[i] if x < 0 else <real>0)
+            penalty += <double>l1[i] * <double>(x if x > 0 else -x)
+    if l2 != NULL:
+        for i in range(n):
+            g[i] += l2[i] * p[i]
+            penalty += 0.5 * <double>l2[i] * <double>p[i] * <double>p[i]
+    if clip_value > 0:
+        for i in range(n):
+            x = g[i]
+            x = bound if x > bound else x
+            g[i] = -bound if x < -bound else x
+    if clip_norm > 0:
+        norm = c_sqrt(squares(n, g))
+        if norm > clip_norm:
+            scale = <real>(clip_norm / norm)
+            for i in range(n):
+                g[i] *= scale
+    return penalty

@@ -63,6 +63,9 @@ cdef class Plan:
     cdef object interrupted        # asks whether to stop
     cdef int stopped               # INTERRUPTED or RAISED, once it was said
     cdef list arrays
+    cdef object order              # of the rows in an epoch, and of which one
+    cdef bint ordered
+    cdef uint64_t ordered_seed, ordered_epoch
     cdef object keep
     cdef public list errors
 
@@ -375,64 +378,151 @@ cdef class Plan:
         free(kept)
         return status
 
-    def train(self, Py_ssize_t epochs, Py_ssize_t rows, Py_ssize_t batch, bint shuffle,
-              uint64_t seed, uint64_t epoch, cnp.ndarray vector, size_t loss_address,
-              str optimizer, tuple settings, list slots, cnp.ndarray powers,
-              cnp.ndarray losses, object interrupted):
-        """Run epochs from ``epoch`` on.
+    def gradients_of(self, Py_ssize_t rows, size_t loss_address, object interrupted):
+        """The loss of all rows and, in the first lane, its gradients: (status, loss)."""
+        cdef int status = FINISHED
+        self._check_bound(rows)
+        self.interrupted = interrupted
+        self.stopped = FINISHED
+        with nogil:
+            self.asked = coarse_seconds()
+            if not self._gradients(0, rows, NULL):
+                status = self.stopped if self.stopped != FINISHED else RAISED
+        return status, (<const real*>loss_address)[0]
 
-        ``vector``, ``slots`` and ``powers`` (two doubles) are changed in place, at the end of each
-        step; ``losses`` takes the mean loss of each epoch. Returns (status, finished epochs,
-        finished steps, step within the epoch, order of the rows in it or None).
+    def jacobian(self, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t outputs, size_t seed_address,
+                 size_t value_address, cnp.ndarray vector, cnp.ndarray values, cnp.ndarray result):
+        """The value of each of ``rows`` rows from ``first`` on, and its gradient with respect to
+        all parameters: row by row, for one output after another.
+
+        The plan's output is the value of one row, ``outputs`` elements; ``seed_address`` is where
+        its gradient stands. ``values`` takes (rows, outputs), ``result`` (rows * outputs,
+        parameters). Returns whether no callback failed.
         """
-        cdef Py_ssize_t n = vector.size, done = 0, start = 0, count, step = 0, steps = 0, i
+        cdef Py_ssize_t n = vector.size, row, j
+        cdef real* seed = <real*>seed_address
+        cdef const real* value = <const real*>value_address
+        cdef real* out = <real*>cnp.PyArray_DATA(_checked_writable(values))
+        cdef real* to = <real*>cnp.PyArray_DATA(_checked_writable(result))
+        cdef bint fine = True
+        if values.size != rows * outputs or result.size != rows * outputs * n:
+            raise ValueError("the results do not fit")
+        if first < 0 or rows < 1 or self.capacity < 1:
+            raise ValueError("rows out of range")
+        for j in range(self.n_data):
+            if self.arrays[j] is None or self.arrays[j].shape[0] < first + rows:
+                raise ValueError("the data is not bound")
+        with nogil:
+            for row in range(rows):
+                for j in range(outputs):
+                    # Kernels may have worked on the seed in place.
+                    memset(seed, 0, outputs * sizeof(real))
+                    seed[j] = <real>1
+                    memset(self.gradients[0], 0, n * sizeof(real))
+                    fine = self._gradients(first + row, 1, NULL)
+                    if not fine:
+                        break
+                    memcpy(to, self.gradients[0], n * sizeof(real))
+                    to += n
+                if not fine:
+                    break
+                memcpy(out, value, outputs * sizeof(real))
+                out += outputs
+        return fine
+
+    cdef int _check_bound(self, Py_ssize_t rows) except -1:
+        cdef Py_ssize_t i
+        if rows < 1 or rows >= 1 << 32:
+            raise ValueError("rows out of range")
+        for i in range(self.n_data):
+            if self.arrays[i] is None or self.arrays[i].shape[0] != rows:
+                raise ValueError("the data is not bound")
+        return 0
+
+    def train(self, Py_ssize_t epochs, Py_ssize_t most, Py_ssize_t rows, Py_ssize_t batch,
+              bint shuffle, uint64_t seed, uint64_t epoch, Py_ssize_t step, double total,
+              cnp.ndarray vector, size_t loss_address, str optimizer, tuple settings, list slots,
+              cnp.ndarray powers, object rates, object shaping, cnp.ndarray losses,
+              object interrupted):
+        """Run epochs from ``epoch`` on, ``most`` steps at most.
+
+        ``step`` and ``total`` tell how far that epoch is: finished steps, and their losses added
+        up, each times its rows. ``vector``, ``slots`` and ``powers`` (two doubles) are changed in
+        place, at the end of each step; ``losses`` takes the mean loss of each epoch. ``rates``
+        holds the learning rate of each step (None: the optimizer's own), ``shaping`` is (clip_norm,
+        clip_value, l1, l2), as `shape_gradient` takes it, or None.
+
+        Returns (status, finished epochs, finished steps, step within the epoch, total, order of
+        the rows in it or None).
+        """
+        cdef Py_ssize_t n = vector.size, done = 0, start = 0, count, steps = 0, i
         cdef real* parameters = <real*>cnp.PyArray_DATA(_checked_writable(vector))
         cdef const real* loss = <const real*>loss_address
         cdef double* power = <double*>cnp.PyArray_DATA(powers)
         cdef double* mean_losses = <double*>cnp.PyArray_DATA(losses)
+        cdef const double* rate = NULL
         cdef real* slot[4]
         cdef double setting[8]
         cdef Update update = find_update(optimizer)
         cdef int64_t* order = NULL
         cdef int status = FINISHED
-        cdef double total = 0, now, looked
-        cdef Py_ssize_t n_slots = len(slots)
-        cdef bint watched, extreme = False
+        cdef bint shaped = shaping is not None, watched, extreme = False
         cdef int condition
-        cdef Py_ssize_t until_look = 1, pace = 1
-        if len(settings) > 8 or len(slots) > 4:
+        cdef double clip_norm = 0, clip_value = 0, penalty = 0
+        cdef const real* l1 = NULL
+        cdef const real* l2 = NULL
+        cdef double now, looked
+        cdef Py_ssize_t until_look = 1, pace = 1, n_slots = len(slots)
+        if len(settings) > 8 or n_slots > 4:
             raise ValueError("too many settings or slots")
         if losses.size < epochs or losses.dtype != np.float64 or powers.dtype != np.float64 or powers.size < 2:
             raise ValueError("losses or powers do not fit")
-        if rows < 1 or batch < 1 or rows >= 1 << 32:
-            raise ValueError("rows or batch out of range")
-        for i in range(self.n_data):
-            if self.arrays[i] is None or self.arrays[i].shape[0] != rows:
-                raise ValueError("the data is not bound")
+        self._check_bound(rows)
+        if batch < 1 or step < 0 or most < 0 or step * batch >= rows:
+            raise ValueError("batch or step out of range")
         for i in range(len(settings)):
             setting[i] = settings[i]
-            # A learning rate or an epsilon so far out can overflow with any gradient.
-            extreme = extreme or setting[i] > 1e15 or 0 < setting[i] < 1e-15
-        watched = extreme or condition_of(n, parameters) != ORDINARY
-        for i in range(len(slots)):
+        for i in range(n_slots):
             if slots[i].size != n:
                 raise ValueError("a slot has another size")
             slot[i] = <real*>cnp.PyArray_DATA(_checked_writable(slots[i]))
-        cdef object order_array = None
+        if rates is not None:
+            most = min(most, len(rates))
+            if rates.dtype != np.float64 or not rates.flags.c_contiguous:
+                raise ValueError("rates do not fit")
+            rate = <const double*>cnp.PyArray_DATA(rates)
+        if shaped:
+            clip_norm, clip_value = shaping[0], shaping[1]
+            for i in (2, 3):
+                if shaping[i] is not None and shaping[i].size != n:
+                    raise ValueError("a penalty has another size")
+            if shaping[2] is not None:
+                l1 = <const real*>cnp.PyArray_DATA(_checked(shaping[2]))
+            if shaping[3] is not None:
+                l2 = <const real*>cnp.PyArray_DATA(_checked(shaping[3]))
+        # A learning rate or an epsilon so far out can overflow with any gradient.
+        for i in range(len(settings)):
+            extreme = extreme or setting[i] > 1e15 or 0 < setting[i] < 1e-15
+        if rates is not None:
+            extreme = extreme or bool((rates > 1e15).any())
+        watched = extreme or condition_of(n, parameters) != ORDINARY
         if shuffle:
-            order_array = np.empty(rows, np.int64)
-            order = <int64_t*>cnp.PyArray_DATA(order_array)
+            if self.order is None or self.order.size != rows:
+                self.order = np.empty(rows, np.int64)
+                self.ordered = False
+            order = <int64_t*>cnp.PyArray_DATA(<cnp.ndarray>self.order)
         self.interrupted = interrupted
         self.stopped = FINISHED
         with nogil:
             looked = self.asked = coarse_seconds()
-            while done < epochs and status == FINISHED:
-                if shuffle:
-                    shuffle_rows(order, rows, seed, epoch + <uint64_t>done)
-                total = 0
-                start = 0
-                step = 0
-                while start < rows:
+            while done < epochs and steps < most and status == FINISHED:
+                if shuffle and not (self.ordered and self.ordered_seed == seed
+                                    and self.ordered_epoch == epoch + <uint64_t>done):
+                    self.ordered, self.ordered_seed = True, seed
+                    self.ordered_epoch = epoch + <uint64_t>done
+                    shuffle_rows(order, rows, seed, self.ordered_epoch)
+                start = step * batch
+                while start < rows and steps < most:
                     count = min(batch, rows - start)
                     if not self._gradients(start, count, order):
                         status = self.stopped if self.stopped != FINISHED else RAISED
@@ -441,6 +531,11 @@ cdef class Plan:
                     if not isfinite(loss[0]) or condition == BROKEN:
                         status = NOT_FINITE
                         break
+                    if shaped:
+                        penalty = shape_gradient(n, self.gradients[0], parameters, l1, l2, clip_value, clip_norm)
+                        condition = condition_of(n, self.gradients[0])
+                    if rate != NULL:
+                        setting[0] = rate[steps]
                     if condition == ORDINARY and not watched:
                         watched = update(n, parameters, self.gradients[0], slot, setting, power)
                     else:
@@ -449,7 +544,7 @@ cdef class Plan:
                         watched = extreme or condition_of(n, parameters) != ORDINARY
                         if status != FINISHED:
                             break
-                    total += <double>loss[0] * count
+                    total += (<double>loss[0] + penalty) * count
                     start += count
                     step += 1
                     steps += 1
@@ -469,4 +564,6 @@ cdef class Plan:
                 if start >= rows:
                     mean_losses[done] = total / rows
                     done += 1
-        return status, done, steps, step, order_array
+                    step = 0
+                    total = 0
+        return status, done, steps, step, total, self.order if shuffle else None

@@ -4,8 +4,10 @@ Nodes (`Input`, `Parameter`, `Linear`, `Sigmoid`, `MSE`, …) make a `Graph`; it
 backward, and trains. This file holds the public names and nothing else.
 """
 
-from . import datasets, engines, initializers, optimizers, plot
+from . import datasets, engines, initializers, optimizers, plot, schedules
+from .callbacks import EarlyStopping, Every, Progress
 from .checks import GradientReport, check_gradients
+from .doctor import Diagnosis, Finding
 from .engines import engine, set_engine
 from .errors import (
     CycleError,
@@ -16,12 +18,13 @@ from .errors import (
     SettingError,
     ShapeError,
 )
-from .graph import Graph
+from .graph import Graph, load
 from .layers import Dense
 from .node import Constant, Input, Node, Parameter, Shape
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
 from .optimizers import SGD, Adam, AdamW, RMSprop
+from .solvers import LBFGS, LevenbergMarquardt
 from .sort import topological_sort
 from .training import History
 
@@ -37,15 +40,22 @@ __all__ = [
     "CycleError",
     "DataError",
     "Dense",
+    "Diagnosis",
     "DivergenceError",
+    "EarlyStopping",
+    "Every",
     "FastGraphError",
+    "Finding",
     "GradientReport",
     "Graph",
     "GraphError",
     "History",
     "Input",
+    "LBFGS",
+    "LevenbergMarquardt",
     "Node",
     "Parameter",
+    "Progress",
     "RMSprop",
     "SettingError",
     "Shape",
@@ -55,8 +65,10 @@ __all__ = [
     "engine",
     "engines",
     "initializers",
+    "load",
     "optimizers",
     "plot",
+    "schedules",
     "set_engine",
     "topological_sort",
     *_operations,

@@ -8,22 +8,38 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import engines, plot
-from .errors import DataError, GraphError, SettingError, ShapeError, require, unknown
+from .callbacks import EarlyStopping, Every, Progress, as_callbacks
+from .doctor import Diagnosis, diagnose, shape_finding
+from .errors import (
+    DataError,
+    FastGraphError,
+    GraphError,
+    SettingError,
+    ShapeError,
+    require,
+    unknown,
+)
 from .export import CExport, resolve_scaling, write_c, write_onnx
 from .feeds import bind
 from .microscope import microscope
-from .node import Constant, Input, Node, Parameter, Shape
+from .node import Constant, Input, Node, Parameter, Shape, aligned
 from .optimizers import Optimizer
 from .program import Program, infer_shapes
+from .regularization import regularization
+from .schedules import Schedule, as_schedule
+from .settings import flag, number, whole_number
+from .solvers import Solver
 from .sort import topological_sort
-from .training import History, train, whole_number
+from .storage import read_graph, write_graph
+from .training import History, RunSettings, train
 
-__all__ = ["Graph", "Summary"]
+__all__ = ["Graph", "Summary", "load"]
 
 _DTYPES = ("float64", "float32")
 
@@ -75,6 +91,7 @@ class Graph:
         self._quick: dict[Node, tuple[str, tuple[Input, ...], Callable]] = {}  # for evaluate
         self._features: dict[Input, tuple[int, ...]] = {}  # of one row, as last fed
         self._ran: Any = None  # the executor of the last forward, for backward
+        self._flat: np.ndarray | None = None  # all parameters, once they were asked for together
         self._lock = threading.Lock()
         infer_shapes(self.nodes)  # what declared shapes can tell, they tell now
         self._cast()
@@ -299,6 +316,16 @@ class Graph:
         output: Node | None = None,
         threads: int = 1,
         progress: bool = False,
+        schedule: Schedule | Callable[[int], float] | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        l1: float | Mapping[Any, float] = 0.0,
+        l2: float | Mapping[Any, float] = 0.0,
+        validation: Mapping[Any, Any] | None = None,
+        early_stopping: EarlyStopping | None = None,
+        callbacks: Callable[[Progress], Any] | Every | Iterable | None = None,
+        checkpoint: str | os.PathLike | None = None,
+        every: float = 1,
     ) -> History:
         """Train the parameters to make the output, a scalar loss, small.
 
@@ -314,6 +341,21 @@ class Graph:
             output: which scalar to minimise, where the graph has several outputs.
             threads: 1 or more; the bits do not depend on it.
             progress: show a bar (needs tqdm, extra ``progress``).
+            schedule: one of `fastgraph.schedules`, which changes the learning rate as the run goes
+                on; or a function from an epoch's number, from 0, to a factor of it.
+            clip_norm: the gradient of all parameters together is scaled to this norm at most.
+            clip_value: each element of the gradient is kept within ± this, before ``clip_norm``.
+            l1, l2: strength of the penalties ``l1·Σ|w|`` and ``½·l2·Σw²`` that are added to the
+                loss: a number for all parameters with two axes or more (weight matrices), or
+                ``{parameter or name: strength}``.
+            validation: feeds as the first ones, of rows that are not trained on; their loss is
+                taken after each epoch.
+            early_stopping: as ``EarlyStopping(patience=10)``; needs ``validation``.
+            callbacks: a function of a `Progress`, or several; called after each epoch, or as an
+                `Every` says. One that returns True stops the run.
+            checkpoint: a file to which the run is written now and then. If it is there, the run
+                goes on from it, and comes to the same bits as one that was never stopped.
+            every: epochs between checkpoints, above 0; a part of one, as 0.25, too.
 
         Returns:
             `History`, with ``history.loss`` of shape (epochs,).
@@ -331,37 +373,153 @@ class Graph:
                     f"optimizer: expected an Optimizer, got {optimizer!r}{hint}"
                 )
             optimizer.check()
-            epochs = whole_number("epochs", epochs, 1)
-            threads = whole_number("threads", threads, 1)
-            seed = whole_number("seed", seed, 0)
             if batch_size is not None:
                 batch_size = whole_number("batch_size", batch_size, 1)
-            for name, flag in (("shuffle", shuffle), ("progress", progress)):
-                if not isinstance(flag, (bool, np.bool_)):
-                    raise SettingError(f"{name} must be True or False, got {flag!r}")
+            loss = self._one_output(output)
+            asked: dict[str, Any] = {
+                "optimizer": optimizer,
+                "epochs": whole_number("epochs", epochs, 1),
+                "batch_size": batch_size,
+                "shuffle": flag("shuffle", shuffle),
+                "seed": whole_number("seed", seed, 0),
+                "threads": whole_number("threads", threads, 1),
+                "progress": flag("progress", progress),
+                "schedule": as_schedule(schedule),
+                "early_stopping": early_stopping,
+                "callbacks": as_callbacks(callbacks),
+                "checkpoint": None if checkpoint is None else Path(checkpoint),
+                "every": number("every", every, above=True),
+            }
+            _check_together(**asked, validation=validation)
+            inputs = self._inputs_of((loss,))
+            arrays = bind(inputs, feeds, self.dtype, self.inputs)
+            program = self._trainable(loss, arrays)
+            asked["regularization"] = regularization(
+                program, self.parameters, clip_norm, clip_value, l1, l2
+            )
+            if isinstance(optimizer, Solver) and (clip_norm or clip_value or l1):
+                raise SettingError(
+                    f"{type(optimizer).__name__} takes no clip_norm, clip_value or l1: it needs the "
+                    "gradient as it is, of a smooth loss; leave them out, or use Adam"
+                )
+            if validation is not None:
+                asked["validation"] = self._validation(loss, inputs, validation, arrays)
+            self._clear()
+            return train(self, program, arrays, RunSettings(**asked))
+
+    def value_and_gradient(
+        self, vector: Any, feeds: Mapping[Any, Any] | None = None, output: Node | None = None
+    ) -> tuple[float, np.ndarray]:
+        """The loss over all rows and its gradient, as a function of all parameters in one vector.
+
+        It is what ``scipy.optimize.minimize`` takes, with ``jac=True`` and ``args=(feeds,)``. The
+        graph's own parameters are left as they are.
+
+        Parameters:
+            vector: (parameter_count,) numbers, in the order of `vector`.
+            feeds: as in `forward`.
+            output: which scalar, where the graph has several outputs.
+
+        Returns:
+            The loss, and its gradient as a float64 array of the vector's shape.
+
+        Example:
+            >>> import numpy as np, fastgraph as fg
+            >>> x, k = fg.Input("x"), fg.Parameter(3.0, "k")
+            >>> graph = fg.Graph(fg.Mean((x * k) ** 2))
+            >>> loss, gradient = graph.value_and_gradient([1.0], {x: [1.0, 2.0]})
+            >>> loss, gradient
+            (2.5, array([5.]))
+        """
+        with self._running():
+            loss = self._one_output(output)
+            arrays = bind(self._inputs_of((loss,)), feeds or {}, self.dtype, self.inputs)
+            program = self._trainable(loss, arrays)
+            at = _numbers(vector, sum(node.value.size for node in program.parameters))
+            return self._executor((loss,), arrays).value_and_gradient(arrays, at)
+
+    def diagnose(
+        self,
+        feeds: Mapping[Any, Any],
+        optimizer: Optimizer | None = None,
+        output: Node | None = None,
+    ) -> Diagnosis:
+        """What is likely to keep this graph from learning from this data; nothing is changed.
+
+        Looked for: inputs and targets that are not scaled, constant features, features that repeat
+        one another or are the target (of shape (n,) or (n, 1)), ReLUs that are 0 for every row,
+        sigmoids and tanhs at their bounds, shapes of target and prediction that differ, and a
+        learning rate that is out of range here.
+
+        Parameters:
+            feeds: as in `fit`.
+            optimizer: whose learning rate to judge.
+            output: which loss, where the graph has several outputs.
+
+        Returns:
+            `Diagnosis`: a tuple of findings, each with the number that shows it and the remedy; it
+            prints as a report.
+        """
+        with self._running():
+            if optimizer is not None and not isinstance(optimizer, Optimizer):
+                raise SettingError(f"optimizer: expected an Optimizer, got {optimizer!r}")
             loss = self._one_output(output)
             arrays = bind(self._inputs_of((loss,)), feeds, self.dtype, self.inputs)
-            program = self._program((loss,), arrays)
-            if program.shapes[loss].axes != ():
-                raise ShapeError(
-                    f"{loss}: fit minimises a scalar, got shape {program.shapes[loss]}; "
-                    "end the graph in a loss, as MSE(y, prediction), or in Mean or Sum"
-                )
-            if not program.parameters:
-                raise GraphError(f"{loss}: nothing to train, the graph has no Parameter")
-            self._clear()
-            return train(
-                self,
-                program,
-                arrays,
-                optimizer=optimizer,
-                epochs=epochs,
-                batch_size=batch_size,
-                shuffle=bool(shuffle),
-                seed=seed,
-                threads=threads,
-                progress=bool(progress),
+            try:
+                program = self._trainable(loss, arrays)
+            except ShapeError as error:
+                return Diagnosis([shape_finding(error)])
+            if optimizer is not None:
+                optimizer.check()
+            executor = engines.current().Executor(program)
+            return diagnose(
+                program, arrays, executor.forward, executor.value_and_gradient, optimizer
             )
+
+    # Its parameters --------------------------------------------------------------------------
+
+    @property
+    def vector(self) -> np.ndarray:
+        """All parameters as one flat array, in the order of `parameters`; no copy.
+
+        What is written into it is written into the parameters, and the other way round. The first
+        use moves the parameters into one block of memory; if another graph that shares some of them
+        asks for its own vector, they move there, and this one must be asked for again.
+
+        Setting it writes numbers of the same length.
+        """
+        with self._running():
+            return self._vector()
+
+    @vector.setter
+    def vector(self, numbers: Any) -> None:
+        with self._running():
+            self._vector()[...] = _numbers(numbers, self.parameter_count)
+
+    def _vector(self) -> np.ndarray:
+        nodes = list(self.parameters.values())
+        flat = self._flat
+        if flat is None or not all(node._lies_in(flat) for node in nodes):
+            flat = self._flat = aligned(self.parameter_count, self.dtype)
+            start = 0
+            for node in nodes:
+                node._move(flat[start : start + node.value.size])
+                start += node.value.size
+        return flat
+
+    # Files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the graph and its parameters to a file, as ``"model.npz"``; `fastgraph.load` reads it.
+
+        The file holds the structure as JSON and the numbers as arrays, which ``numpy.load`` reads
+        too. It is written whole or not at all.
+
+        Raises:
+            GraphError: a node of your own does not keep the settings of its constructor.
+        """
+        with self._running():
+            write_graph(path, self.nodes, self.outputs, self.dtype, self._labels)
 
     # Taking it elsewhere -----------------------------------------------------------------------
 
@@ -555,6 +713,45 @@ class Graph:
             node.gradient = None
             node.gradients = {}
 
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Let a callback use the graph in the middle of a run."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+            self._cast()
+
+    def _trainable(self, loss: Node, arrays: dict) -> Program:
+        """The program of a loss that can be minimised, or an error that says why not."""
+        program = self._program((loss,), arrays)
+        if program.shapes[loss].axes != ():
+            raise ShapeError(
+                f"{loss}: fit minimises a scalar, got shape {program.shapes[loss]}; "
+                "end the graph in a loss, as MSE(y, prediction), or in Mean or Sum"
+            )
+        if not program.parameters:
+            raise GraphError(f"{loss}: nothing to train, the graph has no Parameter")
+        return program
+
+    def _validation(
+        self, loss: Node, inputs: tuple[Input, ...], feeds: Mapping[Any, Any], trained: dict
+    ) -> dict[Input, np.ndarray]:
+        """The validation data, bound: of any number of rows, each like those of training."""
+        try:
+            arrays = bind(inputs, feeds, self.dtype, self.inputs)
+        except (DataError, ShapeError) as error:
+            raise type(error)(f"validation: {error}") from None
+        for node, array in arrays.items():
+            if array.shape[1:] != trained[node].shape[1:]:
+                raise ShapeError(
+                    f"validation: {node} has rows of shape {array.shape[1:]}, in training "
+                    f"{trained[node].shape[1:]}; they must be equal"
+                )
+        self._program((loss,), arrays)
+        return arrays
+
     def _check_member(self, node: Any) -> None:
         if not isinstance(node, Node):
             raise GraphError(f"expected a node or its name, got {type(node).__name__} ({node!r})")
@@ -603,6 +800,35 @@ class Graph:
         if key not in self._executors:
             self._executors[key] = engines.current().Executor(program)
         return self._executors[key]
+
+
+def load(path: str | os.PathLike, nodes: Iterable[type[Node]] = ()) -> Graph:
+    """The graph that ``graph.save(path)`` wrote, with its parameters.
+
+    Nothing in the file is run, and no size in it is believed unchecked: a file from anywhere can
+    be tried.
+
+    Parameters:
+        path: of the file.
+        nodes: your own classes of nodes that it needs, as ``[Cube]``.
+
+    Raises:
+        DataError: the file is damaged, from a later version, or needs a class that is not given.
+        FileNotFoundError: nothing is there.
+
+    Example:
+        >>> import fastgraph as fg
+        >>> x = fg.Input("x", shape=(2,))
+        >>> fg.Graph(fg.Linear(x, fg.Parameter([[1.0], [2.0]], "W"), 0.5, name="out")).save("m.npz")
+        >>> graph = fg.load("m.npz")
+        >>> graph.evaluate("out", {"x": [[3.0, 4.0]]})
+        array([[11.5]])
+    """
+    outputs, dtype = read_graph(path, nodes)
+    try:
+        return Graph(outputs, dtype=dtype)
+    except FastGraphError as error:
+        raise DataError(f"{path}: not a whole fastgraph file ({error})") from error
 
 
 class _Predictor:
@@ -706,6 +932,58 @@ def _runner(node: Node) -> str:
     if node.kernel is None:
         return "python"
     return engines.engine()
+
+
+def _check_together(
+    optimizer: Optimizer,
+    batch_size: int | None,
+    schedule: Schedule | None,
+    validation: Any,
+    early_stopping: Any,
+    checkpoint: Path | None,
+    every: float,
+    **others: Any,
+) -> None:
+    """Raise a `SettingError` where settings of ``fit`` do not go together."""
+    if early_stopping is not None:
+        if not isinstance(early_stopping, EarlyStopping):
+            raise SettingError(
+                "early_stopping: expected an EarlyStopping, as EarlyStopping(patience=10), got "
+                f"{early_stopping!r}"
+            )
+        if early_stopping.monitor == "validation_loss" and validation is None:
+            raise SettingError(
+                "early_stopping: it watches the validation loss and there is no validation; feed "
+                "some, as validation={x: X_val, y: y_val}, or watch the training loss, with "
+                "EarlyStopping(…, monitor='loss')"
+            )
+    if checkpoint is None and every != 1:
+        raise SettingError("every: it counts epochs between checkpoints; name a file, as checkpoint='run.npz'")
+    if checkpoint is not None and not checkpoint.parent.is_dir():
+        raise SettingError(f"checkpoint: there is no directory {str(checkpoint.parent)!r}")
+    if isinstance(optimizer, Solver):
+        name = type(optimizer).__name__
+        for setting, value in (("batch_size", batch_size), ("schedule", schedule), ("checkpoint", checkpoint)):
+            if value is not None:
+                raise SettingError(
+                    f"{name} takes no {setting}: it looks at all rows at once and runs a loop of its "
+                    "own; leave it out, or use Adam"
+                )
+
+
+def _numbers(vector: Any, size: int) -> np.ndarray:
+    """A flat vector of so many finite numbers, or a `DataError`."""
+    try:
+        array = np.asarray(vector)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"vector: expected numbers ({error})") from None
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"vector: expected numbers, got dtype {array.dtype}")
+    if array.shape != (size,):
+        raise ShapeError(f"vector: expected shape ({size},), one number a parameter, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise DataError("vector: it has NaN or infinite elements")
+    return array
 
 
 def _dtype(dtype: Any) -> np.dtype:

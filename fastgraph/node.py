@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import DataError, GraphError, ShapeError
 
-__all__ = ["Constant", "Input", "Node", "Parameter", "Shape", "as_node"]
+__all__ = ["Constant", "Input", "Node", "Parameter", "Shape", "aligned", "as_node"]
 
 
 class Shape(NamedTuple):
@@ -228,11 +228,16 @@ def _numeric(where: str, value: Any) -> np.ndarray:
     return array
 
 
-def _aligned(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A C-contiguous copy of ``array`` in ``dtype`` and native byte order, 64-byte aligned."""
-    raw = np.zeros(array.size * dtype.itemsize + 128, dtype=np.uint8)
+def aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros in native byte order, 64-byte aligned."""
+    raw = np.zeros(size * dtype.itemsize + 128, dtype=np.uint8)
     start = -raw.ctypes.data % 64
-    copy = raw[start : start + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _aligned(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A C-contiguous copy of ``array`` in ``dtype``, 64-byte aligned."""
+    copy = aligned(array.size, dtype).reshape(array.shape)
     copy[...] = array
     return copy
 
@@ -280,6 +285,16 @@ class Parameter(Node):
         if self._storage.dtype != dtype:
             self._storage = _aligned(self._storage, dtype)
             Parameter._moves[0] += 1
+
+    def _move(self, to: np.ndarray) -> None:
+        """Keep the value in ``to`` from now on, a flat array of its size and dtype."""
+        to[...] = self._storage.ravel()
+        self._storage = to.reshape(self._storage.shape)
+        Parameter._moves[0] += 1
+
+    def _lies_in(self, flat: np.ndarray) -> bool:
+        """Whether the value was moved into a part of ``flat`` and has stayed there."""
+        return np.may_share_memory(self._storage, flat)
 
 
 class Constant(Node):

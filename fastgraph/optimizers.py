@@ -30,12 +30,18 @@ class OptimizerState:
         powers: beta1ᵗ and beta2ᵗ after t steps (Adam's bias correction).
         steps: finished steps.
         epochs: finished epochs; the next one is shuffled by this number.
+        step: finished steps of an epoch that is under way.
+        total: their losses added up, each times its rows.
+        plateau: what `schedules.ReduceOnPlateau` remembers: factor, best, epochs waited.
     """
 
     slots: list[np.ndarray]
     powers: np.ndarray = field(default_factory=lambda: np.ones(2))
     steps: int = 0
     epochs: int = 0
+    step: int = 0
+    total: float = 0.0
+    plateau: tuple[float, float, int] | None = None
 
 
 class Optimizer(ABC):

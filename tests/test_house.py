@@ -12,10 +12,10 @@ import fastgraph as fg
 PACKAGE = Path(fg.__file__).parent
 #: From the ground up; a module may import only from storeys below its own.
 STOREYS = [
-    "errors", "randomness", "node", "initializers", "ops", "sort", "feeds", "program", "layers",
-    "optimizers", "engines", "training", "plot", "microscope_page", "microscope", "checks",
-    "export", "graph", "datasets", "bench", "demo",
-    "cli", "__init__", "__main__",
+    "errors", "settings", "randomness", "node", "initializers", "ops", "sort", "feeds", "program",
+    "layers", "optimizers", "regularization", "schedules", "callbacks", "storage", "solvers",
+    "doctor", "engines", "training", "plot", "microscope_page", "microscope", "checks", "export",
+    "graph", "datasets", "bench", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 LEVEL = {name: level for level, name in enumerate(STOREYS)}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -7,9 +7,11 @@ they cross: by `feeds.bind` for what users feed, by ``Plan`` for dtype, contigui
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from ..errors import GraphError
 from ..node import Constant, Input, Node, Parameter
 from ..optimizers import Optimizer, OptimizerState
 from ..program import Program
+from ..regularization import Regularization
 from .custom import check_gradients, check_value, read_only
 from .extension import available_isas, build_info, choose_isa, load_extension
 from .lowering import BACK, ROWS, STAGES, Buffer, CustomBack, Lowered, Step, lower
@@ -129,6 +132,59 @@ class Executor:
                 results[i] = bound.read(bound.lowered.values[node], node, rows)
         return results
 
+    def value_and_gradient(
+        self,
+        arrays: dict[Input, np.ndarray],
+        vector: np.ndarray,
+        interrupted: Callable[[], bool] = bool,
+        threads: int = 1,
+    ) -> tuple[float, np.ndarray]:
+        """The program's scalar output and its gradient, for all parameters as one ``vector``."""
+        rows = _rows(arrays)
+        (output,) = self.program.outputs
+        bound = self._bound.get("gradient")
+        if bound is None or bound.rows != rows:
+            bound = _Bound(self.program, "train", rows, MAX_LANES)
+            bound.view(bound.lowered.gradients[output], output, 1)[...] = 1
+            self._bound["gradient"] = bound
+        bound.feed(arrays)
+        bound.vector[...] = vector
+        loss = bound.address(bound.lowered.values[output], 0)
+        with _sharing(bound.plan, bound.threads(threads)):
+            status, value = bound.plan.gradients_of(rows, loss, interrupted)
+        bound.checked(status != 3)
+        gradient = bound.gradient().astype(np.float64)
+        return value, np.full(gradient.shape, np.nan) if status else gradient
+
+    def jacobian(
+        self, arrays: dict[Input, np.ndarray], vector: np.ndarray, start: int, stop: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The output's values for some rows, flat, and the gradient of each: (values, parameters).
+
+        One backward pass a row and feature: it presumes that no row depends on another.
+        """
+        (output,) = self.program.outputs
+        bound = self._bound.get("jacobian")
+        if bound is None:
+            bound = self._bound["jacobian"] = _Bound(self.program, "train", 1)
+        bound.feed(arrays)
+        bound.vector[...] = vector
+        outputs = bound.lowered.values[output].size
+        values = np.empty((stop - start) * outputs, self.program.dtype)
+        result = np.empty((len(values), vector.size), self.program.dtype)
+        fine = bound.plan.jacobian(
+            start,
+            stop - start,
+            outputs,
+            bound.address(bound.lowered.gradients[output], 0),
+            bound.address(bound.lowered.values[output], 0),
+            bound.vector,
+            values,
+            result,
+        )
+        bound.checked(fine)
+        return values, result
+
     def predictor(
         self, inputs: tuple[Input, ...], slow: Callable[[tuple, Any], np.ndarray]
     ) -> Callable[..., np.ndarray]:
@@ -154,7 +210,7 @@ class Executor:
 
     def _forget_inspections(self) -> None:
         """Free the memory of step-by-step runs on other numbers of rows."""
-        self._bound = {key: bound for key, bound in self._bound.items() if key == "evaluate"}
+        self._bound = {key: bound for key, bound in self._bound.items() if isinstance(key, str)}
 
 
 class Trainer:
@@ -171,6 +227,7 @@ class Trainer:
         shuffle: bool,
         seed: int,
         threads: int = 1,
+        regularization: Regularization | None = None,
     ):
         self.program = program
         self.optimizer = optimizer
@@ -181,69 +238,93 @@ class Trainer:
         self._bound = _Bound(program, "train", self.batch_size, MAX_LANES)
         lowered = self._bound.lowered
         self._bound.feed({node: _on_a_line(array) for node, array in arrays.items()})
-        work = self.batch_size * self._bound.row_size
-        self.threads = min(threads, self._bound.lanes) if work >= THREAD_WORK else 1
+        self.threads = self._bound.threads(threads)
         (output,) = program.outputs
         self._bound.view(lowered.gradients[output], output, 1)[...] = 1
         self._loss = self._bound.address(lowered.values[output], 0)
+        self._shaping = None if regularization is None else _shaping(regularization)
         self._slots = [slot.copy() for slot in state.slots]
         self._powers = state.powers.copy()
-        self._steps = state.steps
-        self._epochs = state.epochs
+        self._state = replace(state)
 
-    def run(self, epochs: int, interrupted: Callable[[], bool]) -> Outcome:
-        """Train for ``epochs`` more, until a step fails or ``interrupted()`` between two steps."""
-        bound = self._bound
+    def run(
+        self,
+        epochs: int,
+        interrupted: Callable[[], bool],
+        steps: int | None = None,
+        rates: np.ndarray | None = None,
+    ) -> Outcome:
+        """Train for ``epochs`` more or ``steps``, at the learning ``rates`` of the steps, until a
+        step fails or ``interrupted()`` between two steps."""
+        bound, state = self._bound, self._state
         losses = np.empty(epochs)
-        with self._helpers():
-            status, done, steps, step, order = bound.plan.train(
+        with _sharing(bound.plan, self.threads):
+            status, done, taken, step, total, order = bound.plan.train(
                 epochs,
+                sys.maxsize if steps is None else steps,
                 self.rows,
                 self.batch_size,
                 self.shuffle,
                 self.seed,
-                self._epochs,
+                state.epochs,
+                state.step,
+                state.total,
                 bound.vector,
                 self._loss,
                 self.optimizer.kernel,
                 self.optimizer.settings(),
                 self._slots,
                 self._powers,
+                rates,
+                self._shaping,
                 losses,
                 interrupted,
             )
-        self._epochs += done
-        self._steps += steps
+        state.epochs += done
+        state.steps += taken
+        state.step, state.total = step, total
         bound.checked(status != 3)
         failure = None
         if status == 1:
             start = step * self.batch_size
             rows = np.arange(self.rows) if order is None else order
             failure = Failure(done, step, rows[start : start + self.batch_size].copy())
-        return Outcome(losses[:done].copy(), failure, interrupted=status == 2)
+        return Outcome(losses[:done].copy(), taken, failure, interrupted=status == 2)
 
-    @contextmanager
-    def _helpers(self) -> Iterator[None]:
-        """Threads that take their share of the lanes; they wait for work without the GIL."""
-        plan = self._bound.plan
-        plan.share(self.threads)
-        helpers = [
-            threading.Thread(target=plan.help, args=(number,), daemon=True)
-            for number in range(1, self.threads)
-        ]
-        try:
-            for helper in helpers:
-                helper.start()
-            yield
-        finally:
-            plan.dismiss()
-            for helper in helpers:
-                helper.join()
+    def vector(self) -> np.ndarray:
+        """The parameters of the last finished step, one after another; not to be kept."""
+        return self._bound.vector
 
-    def finish(self) -> OptimizerState:
-        """Write the parameters back to their nodes; the state to go on from."""
+    def store(self) -> None:
+        """Write the parameters to their nodes."""
         self._bound.write_parameters()
-        return OptimizerState(self._slots, self._powers, self._steps, self._epochs)
+
+    def load(self) -> None:
+        """Take the parameters from their nodes."""
+        self._bound.read_parameters()
+
+    def state(self) -> OptimizerState:
+        """The state of the last finished step."""
+        slots = [slot.copy() for slot in self._slots]
+        return replace(self._state, slots=slots, powers=self._powers.copy())
+
+
+@contextmanager
+def _sharing(plan: Any, threads: int) -> Iterator[None]:
+    """Threads that take their share of the lanes; they wait for work without the GIL."""
+    plan.share(threads)
+    helpers = [
+        threading.Thread(target=plan.help, args=(number,), daemon=True)
+        for number in range(1, threads)
+    ]
+    try:
+        for helper in helpers:
+            helper.start()
+        yield
+    finally:
+        plan.dismiss()
+        for helper in helpers:
+            helper.join()
 
 
 class _Bound:
@@ -271,6 +352,7 @@ class _Bound:
         self.row_size = _row_size(lowered)
         weights = sum(node.value.size for node in program.parameters)
         self.largest = rows if lowered.whole else _block_rows(self.row_size, weights, self.dtype)
+        self.rows = rows
         self.capacity = min(rows, self.largest)
         blocks = -(-rows // self.capacity)
         self.lanes = 1 if lowered.whole or blocks < 4 else min(lanes, blocks // 2)
@@ -327,7 +409,7 @@ class _Bound:
                 span = self.vector[at : at + node.value.size]
                 self._parameters[node] = span.reshape(node.value.shape)
                 at += node.value.size
-            self._read_parameters()
+            self.read_parameters()
         else:
             self._take_parameters()
 
@@ -337,7 +419,16 @@ class _Bound:
             same = node.value.dtype == self.dtype
             self._parameters[node] = node.value if same else np.array(node.value, self.dtype)
 
-    def _read_parameters(self) -> None:
+    def threads(self, wanted: int) -> int:
+        """How many threads pay for a batch of all rows."""
+        return min(wanted, self.lanes) if self.rows * self.row_size >= THREAD_WORK else 1
+
+    def gradient(self) -> np.ndarray:
+        """The gradients of all parameters after a step, one after another."""
+        return self._arena["gradients"][0][: self.vector.size]
+
+    def read_parameters(self) -> None:
+        """Take the parameters of the nodes into the vector."""
         for node, array in self._parameters.items():
             array[...] = node.value
 
@@ -517,6 +608,12 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _shaping(regularization: Regularization) -> tuple:
+    """As the compiled plan takes it."""
+    settings = regularization
+    return (settings.clip_norm, settings.clip_value, settings.l1, settings.l2)
 
 
 def _row_size(lowered: Lowered) -> int:

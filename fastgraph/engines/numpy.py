@@ -6,7 +6,9 @@ contribution to the gradients of its inputs. The native engine promises the same
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from ..node import Constant, Input, Node, Parameter
 from ..optimizers import Optimizer, OptimizerState
 from ..program import Program
 from ..randomness import permutation
+from ..regularization import Regularization
 from .custom import check_gradients, check_value, read_only
 from .outcome import Failure, Outcome
 
@@ -42,6 +45,42 @@ class Executor:
         values = forward(self.program, arrays, _parameter_values(self.program))
         return [values[node] for node in self.program.outputs]
 
+    def value_and_gradient(
+        self,
+        arrays: dict[Input, np.ndarray],
+        vector: np.ndarray,
+        interrupted: Callable[[], bool] = bool,
+        threads: int = 1,
+    ) -> tuple[float, np.ndarray]:
+        """The program's scalar output and its gradient, for all parameters as one ``vector``."""
+        (output,) = self.program.outputs
+        values = forward(self.program, arrays, _split(self.program, vector))
+        one = np.ones(values[output].shape, self.program.dtype)
+        gradients, _ = backward(self.program, values, output, one, self.program.trained)
+        parts = [gradients[node].ravel() for node in self.program.parameters]
+        return float(values[output].reshape(())), np.concatenate(parts).astype(np.float64)
+
+    def jacobian(
+        self, arrays: dict[Input, np.ndarray], vector: np.ndarray, start: int, stop: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The output's values for some rows, flat, and the gradient of each: (values, parameters).
+
+        One backward pass a row and feature: it presumes that no row depends on another.
+        """
+        (output,) = self.program.outputs
+        parameters, values, rows = _split(self.program, vector), [], []
+        for row in range(start, stop):
+            batch = {node: a[row : row + 1] if a.ndim else a for node, a in arrays.items()}
+            found = forward(self.program, batch, parameters)
+            values.append(found[output].ravel())
+            for i in range(found[output].size):
+                seed = np.zeros(found[output].size, self.program.dtype)
+                seed[i] = 1
+                seed = seed.reshape(found[output].shape)
+                gradients, _ = backward(self.program, found, output, seed, self.program.trained)
+                rows.append(np.concatenate([gradients[p].ravel() for p in self.program.parameters]))
+        return np.concatenate(values), np.array(rows)
+
     def predictor(
         self, inputs: tuple[Input, ...], slow: Callable[[tuple, Any], np.ndarray]
     ) -> Callable[..., np.ndarray]:
@@ -67,48 +106,59 @@ class Trainer:
         shuffle: bool,
         seed: int,
         threads: int = 1,
+        regularization: Regularization | None = None,
     ):
         self.program = program
         self.arrays = arrays
-        self.optimizer = optimizer
+        self.optimizer = copy.copy(optimizer)  # its learning rate may follow a schedule
+        self.regularization = regularization
         self.shuffle = shuffle
         self.seed = seed
         self.rows = _rows(arrays) or 1
         self.batch_size = min(batch_size or self.rows, self.rows)
-        self._spans = _spans(program)
-        vector = np.concatenate(
-            [np.asarray(p.value, program.dtype).ravel() for p in program.parameters]
-        )
-        self._committed = (vector, list(state.slots), state.powers.copy(), state.steps)
-        self._epochs = state.epochs
+        self._committed = (_vector(program), list(state.slots), state.powers.copy(), state.steps)
+        self._state = replace(state)
 
-    def run(self, epochs: int, interrupted: Callable[[], bool]) -> Outcome:
-        """Train for ``epochs`` more, until a step fails or ``interrupted()`` after a step."""
-        losses: list[float] = []
+    def run(
+        self,
+        epochs: int,
+        interrupted: Callable[[], bool],
+        steps: int | None = None,
+        rates: np.ndarray | None = None,
+    ) -> Outcome:
+        """Train for ``epochs`` more or ``steps``, at the learning ``rates`` of the steps, until a
+        step fails or ``interrupted()`` after a step."""
+        state, losses, taken = self._state, [], 0
         for _ in range(epochs):
-            order = permutation(self.rows, self.seed, self._epochs) if self.shuffle else None
-            total = 0.0
-            for step, start in enumerate(range(0, self.rows, self.batch_size)):
+            if taken == steps:
+                break
+            order = permutation(self.rows, self.seed, state.epochs) if self.shuffle else None
+            for start in range(state.step * self.batch_size, self.rows, self.batch_size):
+                if taken == steps:
+                    break
                 stop = min(start + self.batch_size, self.rows)
                 batch = slice(start, stop) if order is None else order[start:stop]
+                if rates is not None:
+                    self.optimizer.learning_rate = float(rates[taken])
                 loss = self._step(batch)
                 if loss is None:
                     rows = np.arange(self.rows)[batch]
-                    return Outcome(np.array(losses), Failure(len(losses), step, rows))
-                total += loss * (stop - start)
+                    failure = Failure(len(losses), state.step, rows)
+                    return Outcome(np.array(losses), taken, failure)
+                taken += 1
+                state.step += 1
+                state.total += loss * (stop - start)
+                if stop == self.rows:
+                    losses.append(state.total / self.rows)
+                    state.epochs, state.step, state.total = state.epochs + 1, 0, 0.0
                 if interrupted():
-                    return Outcome(np.array(losses), interrupted=True)
-            losses.append(total / self.rows)
-            self._epochs += 1
-        return Outcome(np.array(losses))
+                    return Outcome(np.array(losses), taken, interrupted=True)
+        return Outcome(np.array(losses), taken)
 
     def _step(self, batch) -> float | None:
         """One step on the rows of ``batch``: its loss, or None where it left the finite numbers."""
         vector, slots, powers, steps = self._committed
-        parameters = {
-            node: vector[start:stop].reshape(node.value.shape)
-            for node, (start, stop) in self._spans.items()
-        }
+        parameters = _split(self.program, vector)
         arrays = {node: a[batch] if a.ndim else a for node, a in self.arrays.items()}
         values = forward(self.program, arrays, parameters)
         (output,) = self.program.outputs
@@ -120,6 +170,9 @@ class Trainer:
         gradient = np.concatenate([gradients[node].ravel() for node in self.program.parameters])
         if not np.isfinite(gradient).all():
             return None
+        if self.regularization is not None:
+            loss += self.regularization.penalty(vector)
+            gradient = self.regularization.apply(gradient, vector)
         powers = self.optimizer.advance(powers)
         with np.errstate(all="ignore"):
             vector, slots = self.optimizer.update(vector, gradient, slots, powers)
@@ -128,20 +181,38 @@ class Trainer:
         self._committed = (vector, slots, powers, steps + 1)
         return loss
 
-    def finish(self) -> OptimizerState:
-        """Write the committed parameters back to their nodes; the state to go on from."""
-        vector, slots, powers, steps = self._committed
-        for node, (start, stop) in self._spans.items():
-            node.value[...] = vector[start:stop].reshape(node.value.shape)
-        return OptimizerState(slots, powers, steps, self._epochs)
+    def vector(self) -> np.ndarray:
+        """The parameters of the last finished step, one after another; not to be kept."""
+        return self._committed[0]
+
+    def store(self) -> None:
+        """Write the parameters to their nodes."""
+        for node, value in _split(self.program, self.vector()).items():
+            node.value[...] = value
+
+    def load(self) -> None:
+        """Take the parameters from their nodes."""
+        self._committed = (_vector(self.program), *self._committed[1:])
+
+    def state(self) -> OptimizerState:
+        """The state of the last finished step."""
+        _, slots, powers, steps = self._committed
+        return replace(self._state, slots=slots, powers=powers, steps=steps)
 
 
-def _spans(program: Program) -> dict[Parameter, tuple[int, int]]:
-    spans, start = {}, 0
+def _vector(program: Program) -> np.ndarray:
+    """A copy of all parameters, one after another."""
+    return np.concatenate([np.asarray(p.value, program.dtype).ravel() for p in program.parameters])
+
+
+def _split(program: Program, vector: np.ndarray) -> dict[Parameter, np.ndarray]:
+    """The vector of all parameters as one array for each."""
+    vector, parts, start = np.asarray(vector, program.dtype), {}, 0
     for node in program.parameters:
-        spans[node] = (start, start + node.value.size)
-        start += node.value.size
-    return spans
+        size = node.value.size
+        parts[node] = vector[start : start + size].reshape(node.value.shape)
+        start += size
+    return parts
 
 
 def _parameter_values(program: Program) -> dict[Parameter, np.ndarray]:

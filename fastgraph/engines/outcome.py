@@ -14,7 +14,8 @@ class Failure:
     """A step whose loss or gradients were not finite; it changed nothing.
 
     Attributes:
-        epoch, step: counted from 0 within this stretch.
+        epoch: counted from 0 within this stretch.
+        step: counted from 0 within the epoch.
         rows: the indices of its batch.
     """
 
@@ -25,8 +26,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The mean loss of each finished epoch, and why the stretch ended early, if it did."""
+    """The mean loss of each finished epoch, and why the stretch ended early, if it did.
+
+    Attributes:
+        losses: one for each epoch that was finished, penalties included.
+        steps: finished steps.
+    """
 
     losses: np.ndarray
+    steps: int
     failure: Failure | None = None
     interrupted: bool = False
