@@ -211,6 +211,28 @@ class _Iterate:
         _write_parameters(self.program, self._vector)
 
 
+class _Series:
+    """Numbers that come in pieces, as the losses of stretches."""
+
+    def __init__(self, numbers: np.ndarray = np.empty(0)):
+        self._pieces = [numbers]
+        self._count = len(numbers)
+        self.last = float(numbers[-1]) if len(numbers) else float("nan")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def extend(self, numbers: np.ndarray) -> None:
+        if len(numbers):
+            self._pieces.append(numbers)
+            self._count += len(numbers)
+            self.last = float(numbers[-1])
+
+    def array(self) -> np.ndarray:
+        self._pieces = [np.concatenate(self._pieces)]
+        return self._pieces[0].copy()
+
+
 class _Run:
     """A call of ``fit`` under way: how far it is, and what is to happen between stretches."""
 
@@ -227,9 +249,7 @@ class _Run:
         self.rows = next((a.shape[0] for a in arrays.values() if a.ndim), 1)
         self.steps_per_epoch = -(-self.rows // min(settings.batch_size or self.rows, self.rows))
         self.taken = 0
-        self.losses: list[float] = []
-        self.validation_losses: list[float] = []
-        self.learning_rates: list[float] = []
+        self.losses, self.validation_losses, self.learning_rates = _Series(), _Series(), _Series()
         self.best = np.inf
         self.best_epoch: int | None = None
         self.best_vector: np.ndarray | None = None
@@ -312,10 +332,10 @@ class _Run:
     # After a stretch -------------------------------------------------------------------------
 
     def note(self, losses: np.ndarray, steps: int, rates: np.ndarray | None) -> None:
-        self.losses.extend(losses.tolist())
+        self.losses.extend(losses)
         self.taken += steps
         if rates is not None:
-            self.learning_rates.extend(rates.tolist())
+            self.learning_rates.extend(rates)
 
     def validate(self) -> float | None:
         """The loss of the validation data after the last epoch; computed once."""
@@ -325,8 +345,8 @@ class _Run:
             self.trainer.store()
             arrays = self.settings.validation
             (value,) = self.graph._executor(self.program.outputs, arrays).evaluate(arrays)
-            self.validation_losses.append(float(value))
-        return self.validation_losses[-1]
+            self.validation_losses.extend(np.array([float(value)]))
+        return self.validation_losses.last
 
     def after(self, epochs: int, steps: int) -> None:
         """What is due after a stretch of so many finished epochs and steps."""
@@ -344,7 +364,7 @@ class _Run:
             self.save()
 
     def _watch(self, stopping: EarlyStopping) -> None:
-        seen = (self.losses if stopping.monitor == "loss" else self.validation_losses)[-1]
+        seen = (self.losses if stopping.monitor == "loss" else self.validation_losses).last
         if seen < self.best - stopping.min_delta or self.best_epoch is None:
             self.best, self.best_epoch = (np.inf if np.isnan(seen) else seen), self.epoch
             if stopping.restore_best:
@@ -358,10 +378,10 @@ class _Run:
             epoch=self.epoch,
             epochs=self.settings.epochs,
             step=self.taken,
-            loss=self.losses[-1] if self.losses else float("nan"),
-            validation_loss=self.validation_losses[-1] if self.validation_losses else None,
-            learning_rate=self.learning_rates[-1]
-            if self.learning_rates
+            loss=self.losses.last,
+            validation_loss=self.validation_losses.last if len(self.validation_losses) else None,
+            learning_rate=self.learning_rates.last
+            if len(self.learning_rates)
             else getattr(self.settings.optimizer, "learning_rate", float("nan")),
             seconds=time.perf_counter() - self.started,
             graph=self.graph,
@@ -375,7 +395,8 @@ class _Run:
     def _show(self, epochs: int) -> None:
         if self.advance is None:
             return
-        self.advance(epochs, self.losses, self.validation_losses)
+        validated = self.validation_losses.last if len(self.validation_losses) else None
+        self.advance(epochs, self.losses.last, validated)
         now = time.perf_counter()
         if now - self._ticked < 0.05:
             self._pace *= 2
@@ -389,11 +410,11 @@ class _Run:
         validated = self.settings.validation is not None
         stepped = not isinstance(self.settings.optimizer, Solver)
         return History(
-            np.array(self.losses),
+            self.losses.array(),
             self.taken,
             time.perf_counter() - self.started,
-            np.array(self.validation_losses) if validated else None,
-            np.array(self.learning_rates) if stepped else None,
+            self.validation_losses.array() if validated else None,
+            self.learning_rates.array() if stepped else None,
             self.best_epoch,
             self.stopped and self.epoch < self.settings.epochs,
         )
@@ -405,7 +426,7 @@ class _Run:
         settings = self.settings
         shaping, validation = settings.regularization, settings.validation
         strengths = [] if shaping is None else [a for a in (shaping.l1, shaping.l2) if a is not None]
-        bounds = None if shaping is None else [shaping.clip_norm, shaping.clip_value]
+        bounds = [0.0, 0.0] if shaping is None else [shaping.clip_norm, shaping.clip_value]
         return {
             "graph": outline(self.program.nodes),
             "dtype": self.program.dtype.name,
@@ -429,9 +450,9 @@ class _Run:
         arrays = {
             "vector": self.trainer.vector(),
             "powers": state.powers,
-            "loss": np.array(self.losses),
-            "validation_loss": np.array(self.validation_losses),
-            "learning_rate": np.array(self.learning_rates),
+            "loss": self.losses.array(),
+            "validation_loss": self.validation_losses.array(),
+            "learning_rate": self.learning_rates.array(),
             "best_vector": np.empty(0) if self.best_vector is None else self.best_vector,
             "numbers": np.array([state.total, self.best, *plateau], np.float64),
             **{f"slot_{i}": slot for i, slot in enumerate(state.slots)},
@@ -494,8 +515,12 @@ class _Run:
         if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError(f"the counts are {counts}")
         steps, epochs, step, taken = counts
-        total, best, factor, plateau_best, waited = arrays["numbers"].tolist()
-        losses = arrays["loss"].tolist()
+        total, best, factor, plateau_best, waited = _series(arrays["numbers"]).array().tolist()
+        losses, validated, rates = (
+            _series(arrays[key]) for key in ("loss", "validation_loss", "learning_rate")
+        )
+        if len(rates) != len(losses) or len(validated) not in (0, len(losses)):
+            raise ValueError("the histories differ in length")
         if taken != len(losses) * self.steps_per_epoch + step or step >= self.steps_per_epoch:
             raise ValueError(f"{taken} steps are not {len(losses)} epochs and {step}")
         slots = [vector(f"slot_{i}") for i in range(self.settings.optimizer.slots)]
@@ -509,14 +534,19 @@ class _Run:
             raise ValueError(f"the best epoch is {best_epoch}")
         plateau = None if np.isnan(factor) else (factor, plateau_best, int(waited))
         self.state = OptimizerState(slots, powers, steps, epochs, step, total, plateau)
-        self.losses, self.taken = losses, taken
-        self.validation_losses = arrays["validation_loss"].tolist()
-        self.learning_rates = arrays["learning_rate"].tolist()
+        self.losses, self.validation_losses, self.learning_rates = losses, validated, rates
+        self.taken = taken
         self.best, self.best_epoch, self.best_vector = best, best_epoch, best_vector
         self.stopped = document["stopped"] is True
         _write_parameters(self.program, parameters)
         kept = OptimizerState(slots, powers, steps, epochs, plateau=plateau)
         self.settings.optimizer.keep(self.graph, self.program.parameters, kept)
+
+
+def _series(array: np.ndarray) -> _Series:
+    if array.ndim != 1 or array.dtype != np.float64:
+        raise ValueError(f"a history has shape {array.shape} and dtype {array.dtype}")
+    return _Series(array)
 
 
 def _write_parameters(program: Program, vector: np.ndarray) -> None:
@@ -571,13 +601,13 @@ class _bar:
             tqdm = require("tqdm.auto", "progress").tqdm
             self._bar = tqdm(total=settings.epochs, initial=done, unit="epoch")
 
-    def __enter__(self) -> Callable[[int, list, list], None] | None:
+    def __enter__(self) -> Callable[[int, float, float | None], None] | None:
         return None if self._bar is None else self._advance
 
-    def _advance(self, epochs: int, losses: list[float], validation: list[float]) -> None:
-        shown = {"loss": f"{losses[-1]:.6g}"}
-        if validation:
-            shown["validation_loss"] = f"{validation[-1]:.6g}"
+    def _advance(self, epochs: int, loss: float, validation_loss: float | None) -> None:
+        shown = {"loss": f"{loss:.6g}"}
+        if validation_loss is not None:
+            shown["validation_loss"] = f"{validation_loss:.6g}"
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(epochs)
 
