@@ -97,7 +97,10 @@ def diagnose(
         *_of_activations(program, values(few)),
     ]
     if optimizer is not None and not isinstance(optimizer, Solver):
-        findings += _of_learning_rate(program, optimizer, lambda vector: gradient(few, vector))
+        unscaled = any(finding.problem == "unscaled_input" for finding in findings)
+        findings += _of_learning_rate(
+            program, optimizer, lambda vector: gradient(few, vector), unscaled
+        )
     return Diagnosis(findings)
 
 
@@ -298,6 +301,7 @@ def _of_learning_rate(
     program: Program,
     optimizer: Optimizer,
     gradient: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    unscaled: bool,
 ) -> Iterator[Finding]:
     rate: Any = getattr(optimizer, "learning_rate", None)
     if rate is None:
@@ -330,7 +334,7 @@ def _of_learning_rate(
             rate / limit,
             f"learning rate {rate:.3g}, where steps grow without end above {limit:.3g} (the "
             f"steepest curvature here is {curvature:.3g})",
-            f"try {limit / 4:.1g}" + ("; standardized inputs allow more" if large else ""),
+            f"try {limit / 4:.1g}" + ("; standardized inputs allow more" if unscaled else ""),
         )
 
 
