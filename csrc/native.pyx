@@ -166,6 +166,7 @@ include "optimizers.pxi"
 include "random.pxi"
 include "plan.pxi"
 include "predictor.pxi"
+include "solve.pxi"
 
 # ------------------------------------------------------------- looking at parts from outside ---
 

@@ -1,7 +1,6 @@
 """Solvers: optimizers that look at all rows at once and run a loop of their own.
 
-They see the problem as functions of one vector of all parameters, so nothing here depends on the
-engine. An epoch of theirs is one iteration.
+They see the problem as functions of one vector of all parameters; the engine in use computes them. An epoch of theirs is one iteration.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .engines import current
 from .errors import GraphError, SettingError, require
 from .node import Input, Node, Parameter
 from .ops import MSE
@@ -47,6 +47,7 @@ class Problem:
         self.regularization = regularization
         self.interrupted = interrupted
         self.threads = threads
+        self._engine = current()
         self._executor = graph._executor(program.outputs, arrays)
 
     def value_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
@@ -60,6 +61,12 @@ class Problem:
             loss += self.regularization.penalty(vector)
             gradient = self.regularization.apply(gradient, vector)
         return loss, gradient
+
+    def damped_step(
+        self, hessian: np.ndarray, damping: float, gradient: np.ndarray
+    ) -> np.ndarray | None:
+        """x with ``(hessian + damping·I) x = gradient``; None where there is none."""
+        return self._engine.damped_step(hessian, damping, gradient)
 
     def least_squares(self) -> Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]:
         """A function of the vector: the loss, its gradient, and Gauss and Newton's Hessian 2·JᵀJ/n.
@@ -86,11 +93,11 @@ class Problem:
                     raise KeyboardInterrupt
                 stop = min(start + block, rows)
                 values, slopes = executor.jacobian(predicted, vector, start, stop)
-                slopes = slopes.astype(float)
+                slopes = slopes.astype(float, copy=False)
                 error = values.astype(float) - target[start * count : stop * count]
                 loss += float(error @ error) / (rows * count)
                 gradient += slopes.T @ error * (2 / (rows * count))
-                hessian += slopes.T @ slopes * (2 / (rows * count))
+                hessian += self._engine.gram(slopes) * (2 / (rows * count))
             if l2 is not None:
                 loss += self.regularization.penalty(vector)
                 gradient += l2 * vector
@@ -274,17 +281,12 @@ class LevenbergMarquardt(Solver):
             loss, gradient, hessian = normal(vector)
             if np.abs(gradient).max() <= self.tolerance:
                 return
-            diagonal = np.diag_indices(vector.size)
             while True:
-                damped = hessian.copy()
-                damped[diagonal] += damping
-                try:
-                    trial = vector - np.linalg.solve(damped, gradient)
-                    better = problem.value_and_gradient(trial)[0] < loss
-                except np.linalg.LinAlgError:
-                    better = False
-                if better:
-                    break
+                step = problem.damped_step(hessian, damping, gradient)
+                if step is not None:
+                    trial = vector - step
+                    if problem.value_and_gradient(trial)[0] < loss:
+                        break
                 damping *= self.increase
                 if damping > self.largest_damping:
                     return

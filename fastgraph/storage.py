@@ -216,7 +216,10 @@ def _describe(node: Node, numbers: Mapping[Node, int]) -> dict:
     described: dict[str, Any] = {"kind": node.kind, "name": node.name}
     if isinstance(node, Input):
         described["shape"] = None if node.sample_shape is None else list(node.sample_shape)
-    elif not isinstance(node, (Parameter, Constant)):
+    elif isinstance(node, Parameter):
+        if not getattr(node, "trained", True):
+            described["trained"] = False
+    elif not isinstance(node, Constant):
         described["inputs"] = [numbers[item] for item in node.inputs]
         described["settings"] = _settings(node)
     return described
@@ -277,7 +280,8 @@ def _build(
             array = arrays.get(described["array"])
             if array is None:
                 raise _damaged(path, f"the value of {kind} {name!r} is missing")
-            node: Node = (Parameter if kind == "Parameter" else Constant)(array, name)
+            fixed = {"trained": False} if described.get("trained") is False else {}
+            node: Node = (Parameter if kind == "Parameter" else Constant)(array, name, **fixed)
         elif kind == "Input":
             shape = described["shape"]
             node = Input(name, None if shape is None else tuple(shape))

@@ -21,7 +21,7 @@ from .doctor import remedy_for_divergence
 from .engines import current
 from .engines.outcome import Failure
 from .errors import DataError, DivergenceError, SettingError, require
-from .node import Input, Node
+from .node import Input, Node, Parameter
 from .optimizers import Optimizer, OptimizerState
 from .program import Program
 from .regularization import Regularization
@@ -205,10 +205,14 @@ class _Iterate:
         return self._vector
 
     def load(self) -> None:
-        self.take(np.concatenate([p.value.ravel() for p in self.program.parameters]))
+        self.take(np.concatenate([node.value.ravel() for node in self.program.parameters]))
 
     def store(self) -> None:
-        _write_parameters(self.program, self._vector)
+        start = 0
+        for node in self.program.parameters:
+            stop = start + node.value.size
+            node.value[...] = self._vector[start:stop].reshape(node.value.shape)
+            start = stop
 
 
 class _Series:
@@ -252,7 +256,7 @@ class _Run:
         self.losses, self.validation_losses, self.learning_rates = _Series(), _Series(), _Series()
         self.best = np.inf
         self.best_epoch: int | None = None
-        self.best_vector: np.ndarray | None = None
+        self.best_values: np.ndarray | None = None
         self.stopped = False
         self.trainer: Any = None
         self.advance: Callable | None = None
@@ -368,7 +372,8 @@ class _Run:
         if seen < self.best - stopping.min_delta or self.best_epoch is None:
             self.best, self.best_epoch = (np.inf if np.isnan(seen) else seen), self.epoch
             if stopping.restore_best:
-                self.best_vector = self.trainer.vector().copy()
+                self.trainer.store()
+                self.best_values = _values(self.program)
         elif self.epoch - self.best_epoch >= stopping.patience:
             self.stopped = True
 
@@ -405,8 +410,8 @@ class _Run:
     # The end ---------------------------------------------------------------------------------
 
     def finish(self) -> History:
-        if self.best_vector is not None:
-            _write_parameters(self.program, self.best_vector)
+        if self.best_values is not None:
+            _write(self.program, self.best_values)
         validated = self.settings.validation is not None
         stepped = not isinstance(self.settings.optimizer, Solver)
         return History(
@@ -445,15 +450,16 @@ class _Run:
 
     def save(self) -> None:
         """Write all that the rest of the run depends on."""
+        self.trainer.store()
         state = self.trainer.state()
         plateau = self.state.plateau or (np.nan, np.nan, 0)
         arrays = {
-            "vector": self.trainer.vector(),
+            "values": _values(self.program),
             "powers": state.powers,
             "loss": self.losses.array(),
             "validation_loss": self.validation_losses.array(),
             "learning_rate": self.learning_rates.array(),
-            "best_vector": np.empty(0) if self.best_vector is None else self.best_vector,
+            "best_values": np.empty(0) if self.best_values is None else self.best_values,
             "numbers": np.array([state.total, self.best, *plateau], np.float64),
             **{f"slot_{i}": slot for i, slot in enumerate(state.slots)},
         }
@@ -503,11 +509,12 @@ class _Run:
             raise DataError(f"{path}: not a whole checkpoint ({error})") from error
 
     def _take(self, document: dict, arrays: dict[str, np.ndarray]) -> None:
-        size, dtype = sum(p.value.size for p in self.program.parameters), self.program.dtype
+        size = sum(node.value.size for node in self.program.parameters)
+        whole = sum(node.value.size for node in _stored(self.program))
 
-        def vector(key: str) -> np.ndarray:
+        def vector(key: str, size: int) -> np.ndarray:
             array = arrays[key]
-            if array.shape != (size,) or array.dtype != dtype:
+            if array.shape != (size,) or array.dtype != self.program.dtype:
                 raise ValueError(f"{key} has shape {array.shape} and dtype {array.dtype}")
             return array
 
@@ -523,12 +530,12 @@ class _Run:
             raise ValueError("the histories differ in length")
         if taken != len(losses) * self.steps_per_epoch + step or step >= self.steps_per_epoch:
             raise ValueError(f"{taken} steps are not {len(losses)} epochs and {step}")
-        slots = [vector(f"slot_{i}") for i in range(self.settings.optimizer.slots)]
+        slots = [vector(f"slot_{i}", size) for i in range(self.settings.optimizer.slots)]
         powers = arrays["powers"]
         if powers.shape != (2,) or powers.dtype != np.float64:
             raise ValueError("the powers do not fit")
-        parameters = vector("vector")
-        best_vector = vector("best_vector") if arrays["best_vector"].size else None
+        values = vector("values", whole)
+        best_values = vector("best_values", whole) if arrays["best_values"].size else None
         best_epoch = document["best_epoch"]
         if best_epoch is not None and type(best_epoch) is not int:
             raise ValueError(f"the best epoch is {best_epoch}")
@@ -536,9 +543,9 @@ class _Run:
         self.state = OptimizerState(slots, powers, steps, epochs, step, total, plateau)
         self.losses, self.validation_losses, self.learning_rates = losses, validated, rates
         self.taken = taken
-        self.best, self.best_epoch, self.best_vector = best, best_epoch, best_vector
+        self.best, self.best_epoch, self.best_values = best, best_epoch, best_values
         self.stopped = document["stopped"] is True
-        _write_parameters(self.program, parameters)
+        _write(self.program, values)
         kept = OptimizerState(slots, powers, steps, epochs, plateau=plateau)
         self.settings.optimizer.keep(self.graph, self.program.parameters, kept)
 
@@ -549,11 +556,21 @@ def _series(array: np.ndarray) -> _Series:
     return _Series(array)
 
 
-def _write_parameters(program: Program, vector: np.ndarray) -> None:
+def _stored(program: Program) -> list[Parameter]:
+    """All parameters, also those that no optimizer changes."""
+    return [node for node in program.nodes if isinstance(node, Parameter)]
+
+
+def _values(program: Program) -> np.ndarray:
+    """A copy of the values of all parameters, one after another."""
+    return np.concatenate([node.value.ravel() for node in _stored(program)])
+
+
+def _write(program: Program, values: np.ndarray) -> None:
     start = 0
-    for node in program.parameters:
+    for node in _stored(program):
         stop = start + node.value.size
-        node.value[...] = vector[start:stop].reshape(node.value.shape)
+        node.value[...] = values[start:stop].reshape(node.value.shape)
         start = stop
 
 

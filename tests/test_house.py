@@ -13,8 +13,8 @@ PACKAGE = Path(fg.__file__).parent
 #: From the ground up; a module may import only from storeys below its own.
 STOREYS = [
     "errors", "settings", "randomness", "node", "initializers", "ops", "sort", "feeds", "program",
-    "layers", "optimizers", "regularization", "schedules", "callbacks", "storage", "solvers",
-    "doctor", "engines", "training", "plot", "microscope_page", "microscope", "checks", "export",
+    "layers", "optimizers", "regularization", "schedules", "callbacks", "storage", "engines",
+    "solvers", "doctor", "training", "plot", "microscope_page", "microscope", "checks", "export",
     "graph", "datasets", "bench", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 LEVEL = {name: level for level, name in enumerate(STOREYS)}
@@ -132,6 +132,10 @@ def test_the_engines_offer_the_same():
             assert list(inspect.signature(function).parameters) == list(
                 inspect.signature(theirs[method]).parameters
             ), f"{name}.{method}"
+    for name in numpy.__all__:
+        assert inspect.signature(getattr(numpy, name)).parameters.keys() == (
+            inspect.signature(getattr(native, name)).parameters.keys()
+        ), name
 
 
 OPTIONAL = {"matplotlib", "networkx", "tqdm", "sklearn", "onnx", "scipy", "nbformat", "nbclient",

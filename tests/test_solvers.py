@@ -221,6 +221,24 @@ def test_a_large_net_is_refused(engine):
         graph.fit({x: X, y: np.zeros((23, 3000))}, optimizer=fg.LevenbergMarquardt(), epochs=1)
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 17, 101, 499])
+def test_the_damped_equations_are_solved(size, runner):
+    draw = np.random.default_rng(size)
+    J, right = draw.normal(size=(size + 3, size)), draw.normal(size=size)
+    engine = fg.engines.current()
+    assert_close(engine.gram(J), J.T @ J, 1e-13)
+    x = engine.damped_step(J.T @ J, 0.5, right)
+    assert_close((J.T @ J + 0.5 * np.eye(size)) @ x, right, 1e-10)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -1e300])
+def test_equations_without_a_solution_have_none_that_is_finite(wrong, engine):
+    matrix = np.eye(5)
+    matrix[2, 2] = wrong
+    x = fg.engines.current().damped_step(matrix, 0.0, np.ones(5))
+    assert x is None or not np.isfinite(x).all() or wrong < 0
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 BAD = {

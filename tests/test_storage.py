@@ -530,7 +530,7 @@ def test_a_checkpoint_that_lies_is_an_error(name, tmp_path):
     assert flat(graph).tobytes() == before.tobytes()
 
 
-@pytest.mark.parametrize("key", ["vector", "slot_1", "powers", "loss", "numbers"])
+@pytest.mark.parametrize("key", ["values", "slot_1", "powers", "loss", "numbers"])
 def test_a_checkpoint_with_arrays_that_do_not_fit_is_an_error(key, tmp_path):
     path = tmp_path / "r.npz"
     settings = {"optimizer": fg.Adam(), "epochs": 2, "batch_size": 9, "checkpoint": path}

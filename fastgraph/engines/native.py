@@ -27,8 +27,8 @@ from .lowering import BACK, ROWS, STAGES, Buffer, CustomBack, Lowered, Step, low
 from .outcome import Failure, Outcome
 
 __all__ = [
-    "Executor", "Trainer", "available_isas", "build_info", "choose_isa", "kernels",
-    "load_extension",
+    "Executor", "Trainer", "available_isas", "build_info", "choose_isa", "damped_step", "gram",
+    "kernels", "load_extension",
 ]  # fmt: skip
 
 #: Bytes of one block's values and gradients; measured, see docs/performance.md.
@@ -40,6 +40,8 @@ MAX_LANES = 8
 
 #: Data of a run up to so many bytes is moved to the start of a cache line.
 ALIGN_BYTES = 1 << 20
+#: Equations from which a library with threads solves them sooner.
+SOLVE_SIZE = 500
 #: Numbers a batch must make before threads share it: below, waking them costs more.
 THREAD_WORK = 100_000
 
@@ -50,6 +52,23 @@ def kernels() -> frozenset[str]:
     """The names of the operations that have a pair of native kernels."""
     names = load_extension(choose_isa(), "float64").kernels()
     return frozenset(name.rpartition("_")[0] for name in names)
+
+
+def damped_step(hessian: np.ndarray, damping: float, gradient: np.ndarray) -> np.ndarray | None:
+    """x with ``(hessian + damping·I) x = gradient`` (float64); None where there is none."""
+    damped = hessian.copy()
+    damped[np.diag_indices(len(gradient))] += damping
+    if len(gradient) > SOLVE_SIZE:
+        try:
+            return np.linalg.solve(damped, gradient)
+        except np.linalg.LinAlgError:
+            return None
+    return load_extension(choose_isa(), "float64").solve_positive(damped, gradient)
+
+
+def gram(matrix: np.ndarray) -> np.ndarray:
+    """``matrixᵀ @ matrix`` (float64)."""
+    return load_extension(choose_isa(), "float64").gemm(matrix, matrix, transpose_a=True)
 
 
 class Executor:
@@ -290,10 +309,6 @@ class Trainer:
             rows = np.arange(self.rows) if order is None else order
             failure = Failure(done, step, rows[start : start + self.batch_size].copy())
         return Outcome(losses[:done].copy(), taken, failure, interrupted=status == 2)
-
-    def vector(self) -> np.ndarray:
-        """The parameters of the last finished step, one after another; not to be kept."""
-        return self._bound.vector
 
     def store(self) -> None:
         """Write the parameters to their nodes."""

@@ -21,7 +21,20 @@ from ..regularization import Regularization
 from .custom import check_gradients, check_value, read_only
 from .outcome import Failure, Outcome
 
-__all__ = ["Executor", "Trainer"]
+__all__ = ["Executor", "Trainer", "damped_step", "gram"]
+
+
+def damped_step(hessian: np.ndarray, damping: float, gradient: np.ndarray) -> np.ndarray | None:
+    """x with ``(hessian + damping·I) x = gradient``; None where there is none."""
+    try:
+        return np.linalg.solve(hessian + damping * np.eye(len(gradient)), gradient)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def gram(matrix: np.ndarray) -> np.ndarray:
+    """``matrixᵀ @ matrix``."""
+    return matrix.T @ matrix
 
 
 class Executor:
@@ -181,13 +194,9 @@ class Trainer:
         self._committed = (vector, slots, powers, steps + 1)
         return loss
 
-    def vector(self) -> np.ndarray:
-        """The parameters of the last finished step, one after another; not to be kept."""
-        return self._committed[0]
-
     def store(self) -> None:
         """Write the parameters to their nodes."""
-        for node, value in _split(self.program, self.vector()).items():
+        for node, value in _split(self.program, self._committed[0]).items():
             node.value[...] = value
 
     def load(self) -> None:
