@@ -245,3 +245,70 @@ def test_the_handler_is_back_after_every_end(engine):
         """,
         engine,
     )
+
+
+@each_engine
+def test_an_interrupted_run_goes_on_from_the_step_it_reached(engine, tmp_path):
+    """With a checkpoint, Ctrl-C loses no step, also in the middle of an epoch."""
+    run(
+        f"""
+        path = {str(tmp_path / "run.npz")!r}
+        settings = dict(epochs={3000 if engine == "native" else 40}, batch_size=3, seed=3)
+        make = lambda: fg.SGD(1e-4, momentum=0.9)
+
+        class Interrupt(fg.Node):
+            "Sends the signal while a certain batch runs."
+            at, seen = 0, 0
+            def shape(self, x): return x
+            def forward(self, x):
+                Interrupt.seen += 1
+                if Interrupt.seen == Interrupt.at: os.kill(os.getpid(), signal.SIGINT)
+                return x
+            def backward(self, gradient, x): return (None,)
+
+        whole, W = line(Interrupt)
+        once = whole.fit(feeds, optimizer=make(), **settings)
+        reached = []
+        for steps in (31, 32, 33):
+            Interrupt.at = Interrupt.seen + steps
+            graph, V = line(Interrupt)
+            expect_interrupt(lambda: graph.fit(feeds, optimizer=make(), checkpoint=path, every=1000,
+                                               **settings))
+            document = __import__("json").loads(np.load(path)["run.json"])
+            reached.append((document["taken"], document["step"]))
+        assert any(step for _, step in reached), reached  # within an epoch
+        Interrupt.at = 0
+        graph, V = line(Interrupt)
+        history = graph.fit(feeds, optimizer=make(), checkpoint=path, every=1000, **settings)
+        assert V.value.tobytes() == W.value.tobytes()
+        assert history.loss.tobytes() == once.loss.tobytes()
+        """,
+        engine,
+    )
+
+
+@each_engine
+@pytest.mark.parametrize("make", ["fg.LevenbergMarquardt(tolerance=0)", "fg.LBFGS(tolerance=0, improvement=0)"])
+def test_solvers_keep_their_last_iteration(engine, make):
+    if "LBFGS" in make:
+        pytest.importorskip("scipy")
+    run(
+        f"""
+        class Slow(fg.Node):
+            def shape(self, x): return x
+            def forward(self, x):
+                time.sleep(0.01)
+                return x
+            def backward(self, gradient, x): return (None,)
+
+        graph, W = line(Slow)
+        seen = []
+        def look(progress):
+            seen.append(W.value.copy())
+            if len(seen) == 2: os.kill(os.getpid(), signal.SIGINT)
+        expect_interrupt(lambda: graph.fit(feeds, optimizer={make}, epochs=10**6, callbacks=look))
+        assert len(seen) == 2
+        np.testing.assert_array_equal(W.value, seen[-1])
+        """,
+        engine,
+    )
