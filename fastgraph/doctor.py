@@ -1,4 +1,4 @@
-"""The training doctor: what is wrong with data, net or learning rate, each with the number that shows it.
+"""The training doctor: what is wrong with data, net or rate, and the number that shows it.
 
 It looks and measures; it changes nothing. `training.py` asks it for the remedy in a
 `DivergenceError`.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError
-from .node import Input, Node, Parameter
+from .node import Input, Node, Parameter, Shape
 from .ops import ReLU, Sigmoid, Subtract, Tanh
 from .ops.losses import Loss
 from .optimizers import SGD, Optimizer
@@ -104,12 +104,17 @@ def diagnose(
     return Diagnosis(findings)
 
 
-def remedy_for_divergence(batch: Mapping[Input, np.ndarray], learning_rate: float) -> tuple[str, str]:
+def remedy_for_divergence(
+    batch: Mapping[Input, np.ndarray], learning_rate: float
+) -> tuple[str, str]:
     """The scale of what a failed step was fed, and what to do about the failure."""
     scales = {item: float(np.abs(a).max()) for item, a in batch.items()}
     scale = ", ".join(f"{item} up to {size:.3g}" for item, size in scales.items())
     if max(scales.values(), default=0) > LARGE:
-        remedy = "standardize the inputs and targets (subtract the mean, divide by the standard deviation)"
+        remedy = (
+            "standardize the inputs and targets (subtract the mean, divide by the standard "
+            "deviation)"
+        )
     else:
         remedy = f"lower the learning rate, as to {learning_rate / 10:.3g}"
     return scale or "none", f"{remedy}, and fit again; graph.diagnose(feeds, optimizer) tells more"
@@ -190,8 +195,8 @@ def _of_columns(
                 "unscaled_target" if which == "target" else "unscaled_input",
                 str(node),
                 float(size[worst]),
-                f"{_count(numbers, columns)} not scaled: column {worst} has mean {mean[worst]:.3g} and "
-                f"standard deviation {deviation[worst]:.3g}",
+                f"{_count(numbers, columns)} not scaled: column {worst} has mean {mean[worst]:.3g} "
+                f"and standard deviation {deviation[worst]:.3g}",
                 f"standardize it: {STANDARDIZE}",
             )
 
@@ -245,7 +250,7 @@ def _of_pairs(few: Mapping[Input, np.ndarray], targets: Mapping[Input, str]) -> 
 
 
 def _shape(array: np.ndarray) -> str:
-    return "(" + ", ".join(["n", *map(str, array.shape[1:])]) + ("," if array.ndim == 1 else "") + ")"
+    return str(Shape("n", array.shape[1:]))
 
 
 def _standardized(array: np.ndarray) -> np.ndarray:

@@ -399,8 +399,8 @@ class Graph:
             )
             if isinstance(optimizer, Solver) and (clip_norm or clip_value or l1):
                 raise SettingError(
-                    f"{type(optimizer).__name__} takes no clip_norm, clip_value or l1: it needs the "
-                    "gradient as it is, of a smooth loss; leave them out, or use Adam"
+                    f"{type(optimizer).__name__} takes no clip_norm, clip_value or l1: it needs "
+                    "the gradient as it is, of a smooth loss; leave them out, or use Adam"
                 )
             if validation is not None:
                 asked["validation"] = self._validation(loss, inputs, validation, arrays)
@@ -510,7 +510,7 @@ class Graph:
     # Files -----------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the graph and its parameters to a file, as ``"model.npz"``; `fastgraph.load` reads it.
+        """Write the graph and its parameters to a file, which `fastgraph.load` reads.
 
         The file holds the structure as JSON and the numbers as arrays, which ``numpy.load`` reads
         too. It is written whole or not at all.
@@ -958,16 +958,19 @@ def _check_together(
                 "EarlyStopping(…, monitor='loss')"
             )
     if checkpoint is None and every != 1:
-        raise SettingError("every: it counts epochs between checkpoints; name a file, as checkpoint='run.npz'")
+        raise SettingError(
+            "every: it counts epochs between checkpoints; name a file, as checkpoint='run.npz'"
+        )
     if checkpoint is not None and not checkpoint.parent.is_dir():
         raise SettingError(f"checkpoint: there is no directory {str(checkpoint.parent)!r}")
     if isinstance(optimizer, Solver):
         name = type(optimizer).__name__
-        for setting, value in (("batch_size", batch_size), ("schedule", schedule), ("checkpoint", checkpoint)):
+        given = {"batch_size": batch_size, "schedule": schedule, "checkpoint": checkpoint}
+        for setting, value in given.items():
             if value is not None:
                 raise SettingError(
-                    f"{name} takes no {setting}: it looks at all rows at once and runs a loop of its "
-                    "own; leave it out, or use Adam"
+                    f"{name} takes no {setting}: it looks at all rows at once and runs a loop of "
+                    "its own; leave it out, or use Adam"
                 )
 
 
@@ -980,7 +983,9 @@ def _numbers(vector: Any, size: int) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise DataError(f"vector: expected numbers, got dtype {array.dtype}")
     if array.shape != (size,):
-        raise ShapeError(f"vector: expected shape ({size},), one number a parameter, got {array.shape}")
+        raise ShapeError(
+            f"vector: expected shape ({size},), one number a parameter, got {array.shape}"
+        )
     if not np.isfinite(array).all():
         raise DataError("vector: it has NaN or infinite elements")
     return array

@@ -73,7 +73,9 @@ def regularization(
     bounds = {}
     for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         bounds[name] = 0.0 if bound is None else number(name, bound, above=True)
-    strengths = {key: _strengths(key, value, program, names) for key, value in (("l1", l1), ("l2", l2))}
+    strengths = {
+        key: _strengths(key, value, program, names) for key, value in (("l1", l1), ("l2", l2))
+    }
     if not any(bounds.values()) and all(vector is None for vector in strengths.values()):
         return None
     return Regularization(**bounds, **strengths)

@@ -106,9 +106,11 @@ class WarmUp(Schedule):
 
     def __init__(self, epochs: float, then: Schedule | None = None, start: float = 0.01):
         self.epochs = number("WarmUp: epochs", epochs, above=True)
-        if then is not None and (not isinstance(then, Schedule) or isinstance(then, ReduceOnPlateau)):
+        alone = isinstance(then, Schedule) and not isinstance(then, ReduceOnPlateau)
+        if then is not None and not alone:
             raise SettingError(
-                f"WarmUp: then must be a schedule of the position alone, as Cosine(100), got {then!r}"
+                "WarmUp: then must be a schedule of the position alone, as Cosine(100), "
+                f"got {then!r}"
             )
         self.then = then
         self.start = fraction("WarmUp: start", start)

@@ -1,6 +1,7 @@
 """Solvers: optimizers that look at all rows at once and run a loop of their own.
 
-They see the problem as functions of one vector of all parameters; the engine in use computes them. An epoch of theirs is one iteration.
+They see the problem as functions of one vector of all parameters; the engine in use computes them.
+An epoch of theirs is one iteration.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ class Problem:
         if any(isinstance(node, Parameter) for node in topological_sort(y_true)):
             y_true, y_pred = y_pred, y_true
         if any(isinstance(node, Parameter) for node in topological_sort(y_true)):
-            raise GraphError(f"{loss}: LevenbergMarquardt needs a side without parameters, the target")
+            raise GraphError(
+                f"{loss}: LevenbergMarquardt needs a side without parameters, the target"
+            )
         if not self.program.shapes[y_pred].batched:
             raise GraphError(f"{y_pred}: LevenbergMarquardt needs a prediction for each row")
         for node in topological_sort(y_pred):
@@ -238,9 +241,9 @@ class LevenbergMarquardt(Solver):
         largest_damping: above 0.
         tolerance: largest element of the gradient at which it stops, 0 or more.
 
-    Source: D. Marquardt, "An algorithm for least-squares estimation of nonlinear parameters" (1963);
-    M. Hagan and M. Menhaj, "Training feedforward networks with the Marquardt algorithm" (1994), whose
-    defaults these are.
+    Source: D. Marquardt, "An algorithm for least-squares estimation of nonlinear parameters"
+    (1963); M. Hagan and M. Menhaj, "Training feedforward networks with the Marquardt algorithm"
+    (1994).
     """
 
     #: Parameters from which JᵀJ would not fit.
@@ -271,8 +274,8 @@ class LevenbergMarquardt(Solver):
     def solve(self, problem, vector, iterations, after, state):
         if vector.size > self.MOST:
             raise SettingError(
-                f"LevenbergMarquardt is for small nets, of up to {self.MOST:,} parameters; this one "
-                f"has {vector.size:,}; use LBFGS or Adam"
+                f"LevenbergMarquardt is for small nets, of up to {self.MOST:,} parameters; this "
+                f"one has {vector.size:,}; use LBFGS or Adam"
             )
         normal = problem.least_squares()
         vector = vector.astype(float)

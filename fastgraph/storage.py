@@ -3,8 +3,8 @@
 A file is a zip archive of ``graph.json`` (or ``run.json``), which tells the structure, and one
 ``.npy`` for each array, all of them stored as they are: ``numpy.load`` reads them too. Nothing in a
 file is ever run: kinds of nodes are looked up by name among those of fastgraph and those the caller
-passes, their settings are JSON, and arrays are plain numbers. No size that a file claims is believed
-before it has been compared with the size of the file.
+passes, their settings are JSON, and arrays are plain numbers. No size that a file claims is
+believed before it has been compared with the size of the file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _KINDS: dict[str, type[Node]] = {name: getattr(ops, name) for name in ops.__all_
 _DTYPES = ("<f8", "<f4", "<i8", "<u8", "|b1")
 #: What NumPy writes at the head of an array; anything else is refused, so that nothing is parsed.
 _HEAD = re.compile(
-    rb"\{'descr': '([<|][a-z]\d)', 'fortran_order': False, 'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n"
+    rb"\{'descr': '([<|][a-z]\d)', 'fortran_order': False, "
+    rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n"
 )
 #: Names that are taken into the archive as they are.
 _PLAIN = re.compile(r"[\w .-]{1,200}")
@@ -96,7 +97,7 @@ def _read(path: Path, file: Any, kind: str) -> tuple[dict, dict[str, np.ndarray]
         for entry in archive.infolist():
             claimed += entry.file_size
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-                raise _damaged(path, f"{entry.filename!r} is compressed, which fastgraph never writes")
+                raise _damaged(path, f"{entry.filename!r} is compressed, as none of its files is")
             if entry.filename in entries:
                 raise _damaged(path, f"{entry.filename!r} is there twice")
             entries[entry.filename] = entry
@@ -256,8 +257,8 @@ def _plain(node: Node, name: str, value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise GraphError(
-        f"{node}: cannot be saved: its setting {name} is {value!r}; settings are numbers, words and "
-        "lists of them"
+        f"{node}: cannot be saved: its setting {name} is {value!r}; settings are numbers, words "
+        "and lists of them"
     )
 
 
@@ -315,7 +316,8 @@ def _make(kind: type[Node], inputs: list[Node], settings: dict, name: str | None
         slots = [key for key in parameters if key not in given]
         lost = [key for key in slots[len(inputs) :] if parameters[key].default is not None]
         if lost:
-            raise GraphError(f"{kind.__name__}: cannot be saved: it does not keep {', '.join(lost)}")
+            names = ", ".join(lost)
+            raise GraphError(f"{kind.__name__}: cannot be saved: it does not keep {names}")
         node = kind(**dict(zip(slots, inputs, strict=False)), **given)
     node.name = name
     if node.inputs != tuple(inputs):

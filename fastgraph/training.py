@@ -168,8 +168,9 @@ def _solve(run: _Run, interrupts: _Interrupts) -> Failure | None:
     settings = run.settings
     optimizer: Any = settings.optimizer
     problem = Problem(
-        run.graph, run.program, run.arrays, settings.regularization, interrupts.pending, settings.threads
-    )
+        run.graph, run.program, run.arrays, settings.regularization, interrupts.pending,
+        settings.threads,
+    )  # fmt: skip
     run.trainer = trainer = _Iterate(run.program)
     if not np.isfinite(problem.value_and_gradient(trainer.vector())[0]):
         return Failure(0, 0, np.arange(run.rows))
@@ -184,7 +185,7 @@ def _solve(run: _Run, interrupts: _Interrupts) -> Failure | None:
 
     try:
         optimizer.solve(problem, trainer.vector(), settings.epochs, after, run.state)
-        run.stopped = run.stopped or run.epoch < settings.epochs and not interrupts.pending()
+        run.stopped = run.stopped or (run.going() and not interrupts.pending())
     finally:
         trainer.store()
         optimizer.keep(run.graph, run.program.parameters, run.state)
@@ -218,10 +219,10 @@ class _Iterate:
 class _Series:
     """Numbers that come in pieces, as the losses of stretches."""
 
-    def __init__(self, numbers: np.ndarray = np.empty(0)):
-        self._pieces = [numbers]
-        self._count = len(numbers)
-        self.last = float(numbers[-1]) if len(numbers) else float("nan")
+    def __init__(self) -> None:
+        self._pieces = [np.empty(0)]
+        self._count = 0
+        self.last = float("nan")
 
     def __len__(self) -> int:
         return self._count
@@ -309,8 +310,8 @@ class _Run:
         factors = np.asarray(schedule.factors(passed), np.float64)
         if factors.shape != (count,) or not (np.isfinite(factors) & (factors >= 0)).all():
             raise SettingError(
-                f"schedule: {schedule!r} gave factors of shape {factors.shape} for {count} steps, or "
-                "some that are not finite or below 0"
+                f"schedule: {schedule!r} gave factors of shape {factors.shape} for {count} steps, "
+                "or some that are not finite or below 0"
             )
         if isinstance(schedule, ReduceOnPlateau) and state.plateau is not None:
             factors = factors * state.plateau[0]
@@ -430,7 +431,7 @@ class _Run:
         """What must be the same for a run to go on."""
         settings = self.settings
         shaping, validation = settings.regularization, settings.validation
-        strengths = [] if shaping is None else [a for a in (shaping.l1, shaping.l2) if a is not None]
+        strengths = [] if shaping is None else [shaping.l1, shaping.l2]
         bounds = [0.0, 0.0] if shaping is None else [shaping.clip_norm, shaping.clip_value]
         return {
             "graph": outline(self.program.nodes),
@@ -443,7 +444,7 @@ class _Run:
             "seed": settings.seed,
             "schedule": repr(settings.schedule),
             "clipping": bounds,
-            "penalties": fingerprint(strengths),
+            "penalties": fingerprint(a for a in strengths if a is not None),
             "validation": None if validation is None else fingerprint(validation.values()),
             "early_stopping": repr(settings.early_stopping),
         }
@@ -500,8 +501,8 @@ class _Run:
                 checksums = ("graph", "data", "penalties", "validation")
                 said = "" if key in checksums else f": there {other.get(key)}, here {value}"
                 raise SettingError(
-                    f"checkpoint: {path} belongs to another run, {key} is not the same{said}; delete "
-                    "the file to start over, or name another one"
+                    f"checkpoint: {path} belongs to another run, {key} is not the same{said}; "
+                    "delete the file to start over, or name another one"
                 )
         try:
             self._take(document, arrays)
@@ -553,7 +554,9 @@ class _Run:
 def _series(array: np.ndarray) -> _Series:
     if array.ndim != 1 or array.dtype != np.float64:
         raise ValueError(f"a history has shape {array.shape} and dtype {array.dtype}")
-    return _Series(array)
+    series = _Series()
+    series.extend(array)
+    return series
 
 
 def _stored(program: Program) -> list[Parameter]:

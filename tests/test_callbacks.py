@@ -51,7 +51,7 @@ def test_validation_of_more_rows_than_training(engine):
     [
         ({"x": X}, fg.DataError, "validation: Input 'y': not fed"),
         ({"x": X[:, :2], "y": Y}, fg.ShapeError, "validation: Input 'x' has rows of shape (2,)"),
-        ({"x": X, "y": Y[:5]}, fg.DataError, "validation: the feeds have different numbers of rows"),
+        ({"x": X, "y": Y[:5]}, fg.DataError, "validation: the feeds have different numbers"),
         ({"x": X * np.nan, "y": Y}, fg.DataError, "validation: Input 'x': the data has nan"),
         (0.2, fg.DataError, "validation: feeds: expected a dict"),
     ],
@@ -241,7 +241,8 @@ def test_parameters_are_those_of_the_step(engine):
     p = fg.Parameter(0.0)
     seen = []
     fg.Graph(fg.Sum(p * 1.0)).fit(
-        {}, optimizer=fg.SGD(1.0), epochs=6, callbacks=fg.Every(lambda _: seen.append(float(p.value)), steps=2)
+        {}, optimizer=fg.SGD(1.0), epochs=6,
+        callbacks=fg.Every(lambda _: seen.append(float(p.value)), steps=2),
     )  # fmt: skip
     assert seen == [-2, -4, -6]
 

@@ -288,7 +288,9 @@ def test_an_interrupted_run_goes_on_from_the_step_it_reached(engine, tmp_path):
 
 
 @each_engine
-@pytest.mark.parametrize("make", ["fg.LevenbergMarquardt(tolerance=0)", "fg.LBFGS(tolerance=0, improvement=0)"])
+@pytest.mark.parametrize(
+    "make", ["fg.LevenbergMarquardt(tolerance=0)", "fg.LBFGS(tolerance=0, improvement=0)"]
+)
 def test_solvers_keep_their_last_iteration(engine, make):
     if "LBFGS" in make:
         pytest.importorskip("scipy")

@@ -1,4 +1,4 @@
-"""Schedules: the learning rate of every step, in both engines, against the formula written apart."""
+"""Schedules: the learning rate of every step, in both engines, against formulas."""
 
 import re
 

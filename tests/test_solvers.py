@@ -1,4 +1,4 @@
-"""LBFGS and LevenbergMarquardt: against least squares in closed form, and the rule written apart."""
+"""LBFGS and LevenbergMarquardt: against least squares in closed form and the rule itself."""
 
 import re
 
@@ -30,7 +30,8 @@ def test_a_linear_fit_is_least_squares(make, engine):
     assert history.stopped_early
     assert history.epochs < 30
     assert history.learning_rate is None
-    assert history.loss[0] == pytest.approx(line_gradient(np.array([0.5, 0.25, -0.5, 0.1]), X, Y)[0])
+    start = np.array([0.5, 0.25, -0.5, 0.1])
+    assert history.loss[0] == pytest.approx(line_gradient(start, X, Y)[0])
     assert (np.diff(history.loss) < 0).all()
 
 
@@ -141,12 +142,13 @@ def test_the_jacobian_is_that_of_central_differences(engine):
     assert_close(values.reshape(-1, 2), predict(vector, X), 1e-13)
     for i in (0, 7, 22):
         for j in range(2):
-            (want,) = central_differences(lambda v, i=i, j=j: predict(v, X[i : i + 1])[0, j], [vector])
+            one = lambda v, i=i, j=j: predict(v, X[i : i + 1])[0, j]  # noqa: E731
+            (want,) = central_differences(one, [vector])
             assert_close(jacobian[2 * i + j], want, 1e-8, floor=0.1)
 
 
 def test_each_step_is_the_papers(engine, monkeypatch):
-    """With the rule written out, from a Jacobian by central differences; in blocks of a few rows."""
+    """With the rule written out, and a Jacobian by central differences; in blocks of rows."""
     monkeypatch.setattr("fastgraph.solvers._BLOCK", 32 * 2 * 5)
     graph, _ = two_outputs()
     vector, damping = graph.vector.copy(), 1e-3
@@ -201,9 +203,9 @@ def test_the_target_may_stand_on_either_side(engine):
     ("build", "error", "words"),
     [
         (lambda x, y, p: fg.MAE(y, p * x), fg.GraphError, "minimises a mean of squares"),
-        (lambda x, y, p: fg.MSE(y, p * x) + fg.Sum(p * p), fg.GraphError, "minimises a mean of squares"),
+        (lambda x, y, p: fg.MSE(y, p * x) + fg.Sum(p * p), fg.GraphError, "a mean of squares"),
         (lambda x, y, p: fg.MSE(y * p, p * x), fg.GraphError, "a side without parameters"),
-        (lambda x, y, p: fg.MSE(y, x * p - fg.Mean(x)), fg.GraphError, "rows that do not depend on one another"),
+        (lambda x, y, p: fg.MSE(y, x * p - fg.Mean(x)), fg.GraphError, "rows that do not depend"),
     ],
 )  # fmt: skip
 def test_what_is_no_sum_over_rows_is_refused(build, error, words, engine):
@@ -245,13 +247,9 @@ BAD = {
     "LBFGS: memory must be a whole number, 1 or more, got 0": lambda: fg.LBFGS(memory=0),
     "LBFGS: tolerance must be a number of 0 or more": lambda: fg.LBFGS(tolerance=-1),
     "LBFGS: improvement must be a number of 0 or more": lambda: fg.LBFGS(improvement="no"),
-    "LevenbergMarquardt: damping must be a number in (0, inf), got 0": lambda: fg.LevenbergMarquardt(0),
-    "LevenbergMarquardt: increase must be a number in (1, inf), got 1": lambda: fg.LevenbergMarquardt(
-        increase=1
-    ),
-    "LevenbergMarquardt: decrease must be a number in (0, 1), got 1": lambda: fg.LevenbergMarquardt(
-        decrease=1
-    ),
+    "damping must be a number in (0, inf), got 0": lambda: fg.LevenbergMarquardt(0),
+    "increase must be a number in (1, inf), got 1": lambda: fg.LevenbergMarquardt(increase=1),
+    "decrease must be a number in (0, 1), got 1": lambda: fg.LevenbergMarquardt(decrease=1),
 }
 
 

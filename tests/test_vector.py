@@ -57,7 +57,7 @@ def test_a_parameter_of_two_graphs_lies_in_the_one_asked_last(engine):
 @pytest.mark.parametrize(
     ("new", "error", "words"),
     [
-        (np.zeros(3), fg.ShapeError, "vector: expected shape (4,), one number a parameter, got (3,)"),
+        (np.zeros(3), fg.ShapeError, "vector: expected shape (4,), one number a"),
         (np.zeros((4, 1)), fg.ShapeError, "got (4, 1)"),
         ([0, 0, 0, np.nan], fg.DataError, "vector: it has NaN or infinite elements"),
         (["a"] * 4, fg.DataError, "vector: expected numbers"),
@@ -102,7 +102,8 @@ def test_value_and_gradient_on_many_blocks_and_rows(engine):
 def test_scipy_takes_it(engine):
     optimize = pytest.importorskip("scipy.optimize")
     graph = line()
-    result = optimize.minimize(graph.value_and_gradient, graph.vector.copy(), args=(FEEDS,), jac=True)
+    start = graph.vector.copy()
+    result = optimize.minimize(graph.value_and_gradient, start, args=(FEEDS,), jac=True)
     want = np.linalg.lstsq(np.column_stack([X, np.ones(len(X))]), Y, rcond=None)[0]
     assert_close(result.x, want, 1e-5)
     graph.vector = result.x
