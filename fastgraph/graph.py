@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -387,7 +386,7 @@ class Graph:
                 "schedule": as_schedule(schedule),
                 "early_stopping": early_stopping,
                 "callbacks": as_callbacks(callbacks),
-                "checkpoint": None if checkpoint is None else Path(checkpoint),
+                "checkpoint": None if checkpoint is None else os.fspath(checkpoint),
                 "every": number("every", every, above=True),
             }
             _check_together(**asked, validation=validation)
@@ -940,7 +939,7 @@ def _check_together(
     schedule: Schedule | None,
     validation: Any,
     early_stopping: Any,
-    checkpoint: Path | None,
+    checkpoint: str | None,
     every: float,
     **others: Any,
 ) -> None:
@@ -961,8 +960,9 @@ def _check_together(
         raise SettingError(
             "every: it counts epochs between checkpoints; name a file, as checkpoint='run.npz'"
         )
-    if checkpoint is not None and not checkpoint.parent.is_dir():
-        raise SettingError(f"checkpoint: there is no directory {str(checkpoint.parent)!r}")
+    directory = os.path.dirname(checkpoint or "")
+    if directory and not os.path.isdir(directory):
+        raise SettingError(f"checkpoint: there is no directory {directory!r}")
     if isinstance(optimizer, Solver):
         name = type(optimizer).__name__
         given = {"batch_size": batch_size, "schedule": schedule, "checkpoint": checkpoint}

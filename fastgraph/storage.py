@@ -9,17 +9,15 @@ believed before it has been compared with the size of the file.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import json
 import math
 import os
 import re
-import tempfile
-import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,22 +51,24 @@ def write(path: Any, kind: str, document: Mapping, arrays: Mapping[str, np.ndarr
     It is written beside its place and moved there when it is safe on the disk, so that a reader, or
     a kill at any moment, meets the old file or the new one.
     """
-    path = Path(path)
+    import zipfile  # here, for it costs an import of fastgraph eight milliseconds
+
+    path = os.fspath(path)
     head = {"format": _FORMAT, "version": VERSION, "kind": kind, **document}
     text = json.dumps(head, allow_nan=False).encode()
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    partial = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.partial"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(partial, "xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 archive.writestr(f"{kind}.json", text)
                 for name, array in arrays.items():
                     archive.writestr(f"{name}.npy", _npy(array))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o666 & ~_umask())
         os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
         raise
 
 
@@ -79,7 +79,7 @@ def read(path: Any, kind: str) -> tuple[dict, dict[str, np.ndarray]]:
         DataError: the file is damaged, cut off, from a later version, or no such file at all.
         FileNotFoundError: nothing is there.
     """
-    path = Path(path)
+    path = os.fspath(path)
     with open(path, "rb") as file:
         try:
             return _read(path, file, kind)
@@ -89,7 +89,9 @@ def read(path: Any, kind: str) -> tuple[dict, dict[str, np.ndarray]]:
             raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def _read(path: Path, file: Any, kind: str) -> tuple[dict, dict[str, np.ndarray]]:
+def _read(path: str, file: Any, kind: str) -> tuple[dict, dict[str, np.ndarray]]:
+    import zipfile  # as in `write`
+
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         entries: dict[str, zipfile.ZipInfo] = {}
@@ -118,7 +120,7 @@ def _read(path: Path, file: Any, kind: str) -> tuple[dict, dict[str, np.ndarray]
     return document, arrays
 
 
-def _check_head(path: Path, document: Any, kind: str) -> None:
+def _check_head(path: str, document: Any, kind: str) -> None:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise _damaged(path, "it was not written by fastgraph")
     version = document.get("version")
@@ -141,7 +143,7 @@ def _npy(array: np.ndarray) -> bytes:
     return target.getvalue()
 
 
-def _array(path: Path, name: str, data: bytes) -> np.ndarray:
+def _array(path: str, name: str, data: bytes) -> np.ndarray:
     length = int.from_bytes(data[8:10], "little")
     found = _HEAD.fullmatch(data[10 : 10 + length])
     if data[:8] != _MAGIC or found is None or found[1].decode() not in _DTYPES:
@@ -154,15 +156,8 @@ def _array(path: Path, name: str, data: bytes) -> np.ndarray:
     return array.astype(dtype.newbyteorder("="))
 
 
-def _damaged(path: Path, why: str) -> DataError:
+def _damaged(path: str, why: str) -> DataError:
     return DataError(f"{path}: not a whole fastgraph file ({why}); take it from where it was saved")
-
-
-def _umask() -> int:
-    """The mask of a new file's permissions: mkstemp gives none to others."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 # --- graphs --------------------------------------------------------------------------------------
@@ -193,7 +188,7 @@ def write_graph(
             described["array"] = key = f"{node.kind.lower()}s/{name}"
             arrays[key] = node.value if isinstance(node, Parameter) else node.constant
     kinds = {type(node).__name__: type(node) for node in nodes}
-    _build(Path(path), document, arrays, kinds)  # what cannot be read back is not written
+    _build(os.fspath(path), document, arrays, kinds)  # what cannot be read back is not written
     write(path, "graph", document, arrays)
 
 
@@ -206,11 +201,11 @@ def read_graph(path: Any, custom: Iterable[type[Node]] = ()) -> tuple[list[Node]
         kinds[kind.__name__] = kind
     document, arrays = read(path, "graph")
     try:
-        return _build(Path(path), document, arrays, _KINDS | kinds)
+        return _build(os.fspath(path), document, arrays, _KINDS | kinds)
     except DataError:
         raise
     except Exception as error:  # settings out of range, shapes that do not fit, …
-        raise _damaged(Path(path), f"{type(error).__name__}: {error}") from error
+        raise _damaged(os.fspath(path), f"{type(error).__name__}: {error}") from error
 
 
 def _describe(node: Node, numbers: Mapping[Node, int]) -> dict:
@@ -272,7 +267,7 @@ def _setting(value: Any) -> Any:
 
 
 def _build(
-    path: Path, document: dict, arrays: dict[str, np.ndarray], kinds: Mapping[str, type[Node]]
+    path: str, document: dict, arrays: dict[str, np.ndarray], kinds: Mapping[str, type[Node]]
 ) -> tuple[list[Node], str]:
     nodes: list[Node] = []
     for described in document["nodes"]:

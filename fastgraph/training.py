@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ class RunSettings:
     validation: dict[Input, np.ndarray] | None = None
     early_stopping: EarlyStopping | None = None
     callbacks: list[Every] = field(default_factory=list)
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     every: float = 1.0
 
 
