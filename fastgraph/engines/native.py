@@ -148,7 +148,7 @@ class Executor:
             tuple(self.program.shapes[item].features for item in inputs),
             self.program.shapes[node].features,
             Parameter._moves,
-            [(item, item.value) for item in self.program.parameters],
+            [(item, item.value) for item in self.program.nodes if isinstance(item, Parameter)],
             slow,
         )
 
@@ -203,6 +203,7 @@ class Trainer:
                 self.shuffle,
                 self.seed,
                 self._epochs,
+                self._steps,
                 bound.vector,
                 self._loss,
                 self.optimizer.kernel,
@@ -323,6 +324,7 @@ class _Bound:
             size = sum(node.value.size for node in self.program.parameters)
             self.vector = _zeros(size, self.dtype)
             at = 0
+            self._take_parameters()
             for node in self.program.parameters:
                 span = self.vector[at : at + node.value.size]
                 self._parameters[node] = span.reshape(node.value.shape)
@@ -333,18 +335,20 @@ class _Bound:
 
     def _take_parameters(self) -> None:
         """Read the parameters where they are kept; in another dtype, a copy of them."""
-        for node in self.program.parameters:
+        for node in self.program.nodes:
+            if not isinstance(node, Parameter):
+                continue
             same = node.value.dtype == self.dtype
             self._parameters[node] = node.value if same else np.array(node.value, self.dtype)
 
     def _read_parameters(self) -> None:
-        for node, array in self._parameters.items():
-            array[...] = node.value
+        for node in self.program.parameters:
+            self._parameters[node][...] = node.value
 
     def write_parameters(self) -> None:
         """Give the nodes the parameters of the vector."""
-        for node, array in self._parameters.items():
-            node.value[...] = array
+        for node in self.program.parameters:
+            node.value[...] = self._parameters[node]
 
     def address(self, buffer: Buffer | None, lane: int) -> int:
         """Where a buffer lies, for one lane; -1 - i stands for data input i."""
@@ -386,7 +390,7 @@ class _Bound:
             operand
             for steps in self.lowered.stages
             for step in steps
-            for operand in (*step.operands[3:4], *step.operands[5:8])
+            for operand in (*step.operands[3:4], *step.operands[5:8], *step.operands[12:14])
             if operand is not None
         } | {self.lowered.gradients[n] for n in self.program.outputs if n in self.lowered.gradients}
         spoken_of = {
@@ -420,9 +424,13 @@ class _Bound:
         sizes = [_count(self.program.shapes[n].features) for n in self.inputs]
         module = load_extension(choose_isa(), self.dtype.name)
         keep = (lanes, self._arena, self._constants, self._parameters, self.vector, self.lowered)
+        totals = [
+            (self.inputs.index(data.node), self.address(total, 0))
+            for data, total in self.lowered.totals
+        ]
         self.plan = module.Plan(
-            lanes, staging, sizes, self.capacity, self._base["gradients"], self.n_gradients, keep,
-            self.errors,
+            lanes, staging, sizes, self.capacity, self._base["gradients"], self.n_gradients,
+            totals, keep, self.errors,
         )  # fmt: skip
 
     def _bound_step(self, step: Step, places: dict) -> tuple:

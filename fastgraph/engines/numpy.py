@@ -6,12 +6,13 @@ contribution to the gradients of its inputs. The native engine promises the same
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..node import Constant, Input, Node, Parameter
+from ..ops.rowwise import Moment, Training
 from ..optimizers import Optimizer, OptimizerState
 from ..program import Program
 from ..randomness import permutation
@@ -19,6 +20,9 @@ from .custom import check_gradients, check_value, read_only
 from .outcome import Failure, Outcome
 
 __all__ = ["Executor", "Trainer"]
+
+#: Nobody trains.
+_EVALUATION: Mapping[Node, Moment] = {}
 
 
 class Executor:
@@ -76,10 +80,12 @@ class Trainer:
         self.rows = _rows(arrays) or 1
         self.batch_size = min(batch_size or self.rows, self.rows)
         self._spans = _spans(program)
-        vector = np.concatenate(
-            [np.asarray(p.value, program.dtype).ravel() for p in program.parameters]
-        )
-        self._committed = (vector, list(state.slots), state.powers.copy(), state.steps)
+        values = _parameter_values(program)
+        vector = np.concatenate([values[node].ravel() for node in program.parameters])
+        statistics = {node: values[node] for node in values if not node.trained}
+        self._committed = (
+            vector, statistics, list(state.slots), state.powers.copy(), state.steps,
+        )  # fmt: skip
         self._epochs = state.epochs
 
     def run(self, epochs: int, interrupted: Callable[[], bool]) -> Outcome:
@@ -90,11 +96,10 @@ class Trainer:
             total = 0.0
             for step, start in enumerate(range(0, self.rows, self.batch_size)):
                 stop = min(start + self.batch_size, self.rows)
-                batch = slice(start, stop) if order is None else order[start:stop]
+                batch = np.arange(start, stop) if order is None else order[start:stop]
                 loss = self._step(batch)
                 if loss is None:
-                    rows = np.arange(self.rows)[batch]
-                    return Outcome(np.array(losses), Failure(len(losses), step, rows))
+                    return Outcome(np.array(losses), Failure(len(losses), step, batch))
                 total += loss * (stop - start)
                 if interrupted():
                     return Outcome(np.array(losses), interrupted=True)
@@ -102,21 +107,22 @@ class Trainer:
             self._epochs += 1
         return Outcome(np.array(losses))
 
-    def _step(self, batch) -> float | None:
+    def _step(self, batch: np.ndarray) -> float | None:
         """One step on the rows of ``batch``: its loss, or None where it left the finite numbers."""
-        vector, slots, powers, steps = self._committed
+        vector, statistics, slots, powers, steps = self._committed
         parameters = {
             node: vector[start:stop].reshape(node.value.shape)
             for node, (start, stop) in self._spans.items()
         }
         arrays = {node: a[batch] if a.ndim else a for node, a in self.arrays.items()}
-        values = forward(self.program, arrays, parameters)
+        moments = self._moments(steps, batch)
+        values = forward(self.program, arrays, {**parameters, **statistics}, moments)
         (output,) = self.program.outputs
         loss = float(values[output].reshape(()))
         if not np.isfinite(loss):
             return None
         one = np.ones(values[output].shape, self.program.dtype)
-        gradients, _ = backward(self.program, values, output, one, self.program.trained)
+        gradients, _ = backward(self.program, values, output, one, self.program.trained, moments)
         gradient = np.concatenate([gradients[node].ravel() for node in self.program.parameters])
         if not np.isfinite(gradient).all():
             return None
@@ -125,12 +131,31 @@ class Trainer:
             vector, slots = self.optimizer.update(vector, gradient, slots, powers)
         if not np.isfinite(vector).all():
             return None
-        self._committed = (vector, slots, powers, steps + 1)
+        for node in moments:
+            fresh = node.statistics(*(values[item] for item in node.inputs))
+            for position, value in zip(node.running, fresh, strict=True):
+                if position in node.keeps():
+                    kept = np.asarray(value, self.program.dtype)
+                    statistics = {**statistics, node.inputs[position]: kept}
+        self._committed = (vector, statistics, slots, powers, steps + 1)
         return loss
+
+    def _moments(self, steps: int, batch: np.ndarray) -> dict[Training, Moment]:
+        """What the operations that train otherwise are told of a step."""
+        one = np.zeros(1, np.int64)
+        return {
+            node: Moment(
+                self.seed, steps, batch if self.program.shapes[node].batched else one, place
+            )
+            for place, node in enumerate(self.program.nodes)
+            if isinstance(node, Training) and node.kernel is not None
+        }
 
     def finish(self) -> OptimizerState:
         """Write the committed parameters back to their nodes; the state to go on from."""
-        vector, slots, powers, steps = self._committed
+        vector, statistics, slots, powers, steps = self._committed
+        for node, value in statistics.items():
+            node.value[...] = value
         for node, (start, stop) in self._spans.items():
             node.value[...] = vector[start:stop].reshape(node.value.shape)
         return OptimizerState(slots, powers, steps, self._epochs)
@@ -145,10 +170,17 @@ def _spans(program: Program) -> dict[Parameter, tuple[int, int]]:
 
 
 def _parameter_values(program: Program) -> dict[Parameter, np.ndarray]:
-    return {node: np.asarray(node.value, program.dtype) for node in program.parameters}
+    return {
+        node: np.asarray(node.value, program.dtype)
+        for node in program.nodes
+        if isinstance(node, Parameter)
+    }
 
 
-def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.ndarray]:
+def forward(
+    program: Program, arrays: dict, parameters: dict, moments: Mapping[Node, Moment] = _EVALUATION
+) -> dict[Node, np.ndarray]:
+    """The value of every node; the nodes of ``moments`` train."""
     values: dict[Node, np.ndarray] = {}
     with np.errstate(all="ignore"):
         for node in program.nodes:
@@ -160,7 +192,8 @@ def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.n
                 values[node] = np.asarray(node.constant, program.dtype)
             else:
                 given = _given(node, values)
-                value = node.forward(*given)
+                moment = moments.get(node)
+                value = node.train_forward(moment, *given) if moment else node.forward(*given)
                 if node.kernel is None:
                     shape, rows = program.shapes[node], _rows(arrays)
                     value = check_value(node, value, shape, rows, program.dtype)
@@ -169,7 +202,12 @@ def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.n
 
 
 def backward(
-    program: Program, values: dict, output: Node, gradient: np.ndarray, wanted: frozenset
+    program: Program,
+    values: dict,
+    output: Node,
+    gradient: np.ndarray,
+    wanted: frozenset,
+    moments: Mapping[Node, Moment] = _EVALUATION,
 ) -> tuple[dict[Node, np.ndarray], dict[Node, dict[Node, np.ndarray]]]:
     gradients = {node: np.zeros(values[node].shape, program.dtype) for node in wanted}
     contributions: dict[Node, dict[Node, np.ndarray]] = {node: {} for node in program.nodes}
@@ -183,6 +221,8 @@ def backward(
             if node.kernel is None:
                 parts = node.backward(read_only(gradients[node]), *given)
                 parts = check_gradients(node, parts, [v.shape for v in given], program.dtype)
+            elif node in moments:
+                parts = node.train_backward(moments[node], gradients[node], *given)
             else:
                 parts = node.backward(gradients[node], *given)
             for item, part in zip(node.inputs, parts, strict=True):
