@@ -17,11 +17,11 @@ from .errors import (
     ShapeError,
 )
 from .graph import Graph
-from .layers import Dense
+from .layers import Dense, mlp
 from .node import Constant, Input, Node, Parameter, Shape
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
-from .optimizers import SGD, Adam, AdamW, RMSprop
+from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .sort import topological_sort
 from .training import History
 
@@ -31,6 +31,7 @@ engines.choose_at_import()
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Constant",
@@ -55,6 +56,7 @@ __all__ = [
     "engine",
     "engines",
     "initializers",
+    "mlp",
     "optimizers",
     "plot",
     "set_engine",
