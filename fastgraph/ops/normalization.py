@@ -102,6 +102,7 @@ class BatchNorm(Training):
         beta: Any,
         mean: Any = None,
         variance: Any = None,
+        *,
         momentum: float = 0.1,
         epsilon: float = 1e-5,
         name: str | None = None,
