@@ -572,31 +572,33 @@ register("clip", clip_forward, clip_backward)
 
 cdef void sin_forward(Step* s, Py_ssize_t rows) noexcept nogil:
     """out = sin x"""
-    cdef Py_ssize_t i
-    for i in range(rows * s.n[0]):
-        s.p[OUT][i] = <real>c_sin(s.p[IN0][i])
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        put(s.p[OUT], i, n, v_sin(get(s.p[IN0], i, n)))
+        i += VW
 
 cdef void sin_backward(Step* s, Py_ssize_t rows) noexcept nogil:
     """to = g cos x"""
-    cdef Py_ssize_t i
-    cdef bint add = adds(s, 0)
-    for i in range(rows * s.n[0]):
-        give_number(s.p[TO0] + i, <real>(s.p[GRAD][i] * c_cos(s.p[IN0][i])), add)
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        give(s.p[TO0], i, n, get(s.p[GRAD], i, n) * v_cos(get(s.p[IN0], i, n)), adds(s, 0))
+        i += VW
 
 register("sin", sin_forward, sin_backward)
 
 
 cdef void cos_forward(Step* s, Py_ssize_t rows) noexcept nogil:
     """out = cos x"""
-    cdef Py_ssize_t i
-    for i in range(rows * s.n[0]):
-        s.p[OUT][i] = <real>c_cos(s.p[IN0][i])
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        put(s.p[OUT], i, n, v_cos(get(s.p[IN0], i, n)))
+        i += VW
 
 cdef void cos_backward(Step* s, Py_ssize_t rows) noexcept nogil:
     """to = -g sin x"""
-    cdef Py_ssize_t i
-    cdef bint add = adds(s, 0)
-    for i in range(rows * s.n[0]):
-        give_number(s.p[TO0] + i, <real>(-s.p[GRAD][i] * c_sin(s.p[IN0][i])), add)
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        give(s.p[TO0], i, n, -get(s.p[GRAD], i, n) * v_sin(get(s.p[IN0], i, n)), adds(s, 0))
+        i += VW
 
 register("cos", cos_forward, cos_backward)

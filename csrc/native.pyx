@@ -17,7 +17,7 @@ Nothing here knows about nodes, graphs or optimizers' settings by name.
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from libc.math cimport cos as c_cos, isfinite, log as c_log, pow as c_pow, sin as c_sin, sqrt as c_sqrt
+from libc.math cimport isfinite, log as c_log, pow as c_pow, sqrt as c_sqrt
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -52,6 +52,8 @@ cdef extern from "simd.h" nogil:
     vreal v_expm1(vreal)
     vreal v_log1p(vreal)
     vreal v_softplus(vreal)
+    vreal v_sin(vreal)
+    vreal v_cos(vreal)
     vreal v_normal(vreal, vreal*)
     vreal v_max(vreal, vreal)
     vreal v_min(vreal, vreal)
@@ -73,6 +75,9 @@ cdef extern from "simd.h" nogil:
     void gemv(Py_ssize_t m, Py_ssize_t k, const real* a, const real* w, real bias, real* y)
     void gemv_t(Py_ssize_t m, Py_ssize_t k, const real* a, const real* dy, real* dw, int accumulate)
     void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, real* out)
+    const uint64_t GOLDEN "FG_GOLDEN"
+    uint64_t mix "fg_mix"(uint64_t)
+    void drop(uint64_t key, uint64_t first, Py_ssize_t count, uint64_t dropped, real scale, real* mask)
     double c_fma_peak "fma_peak_gflops"(double seconds)
 
 cdef extern from "system.h" nogil:
@@ -93,7 +98,7 @@ cdef struct Lane:
     # What steps that share it must know about the block they are on.
     Run* run
     Py_ssize_t start     # where the block begins, within the data
-    const int64_t* order # which row of the data each is, from there on; NULL: in order
+    const int64_t* order  # which row of the data each is, from there on; NULL: in order
     int first            # the first block of the lane in this step of training
     int failed           # a custom node raised
     real per_row         # 1 / rows of the batch: the weight of a row in a mean
@@ -104,8 +109,7 @@ ctypedef void (*Kernel)(Step* s, Py_ssize_t rows) noexcept nogil
 cdef struct Step:
     Kernel run
     int batched          # runs on the rows of a block; else on one "row"
-    real* p[14]          # operands: inputs 0 1 2, value, gradient, gradients of inputs 0 1 2, two more,
-                         # inputs 3 4, gradients of inputs 3 4
+    real* p[14]          # operands, by the names below
     Py_ssize_t n[6]      # sizes
     int f[10]            # flags; 0 1 2 8 9: how gradients of inputs are written, see adds()
     double c[6]          # numbers
@@ -226,14 +230,14 @@ cdef cnp.ndarray _checked_writable(object array):
     return found
 
 def elementwise(str name, x):
-    """exp, log, tanh, sigmoid, expm1, log1p or normal of each element: for tests of accuracy."""
+    """exp, log, tanh, sigmoid, … of each element: for tests of accuracy."""
     cdef cnp.ndarray source = _checked(np.ascontiguousarray(x))
     cdef cnp.ndarray result = np.empty_like(source)
     cdef const real* a = <const real*>cnp.PyArray_DATA(source)
     cdef real* out = <real*>cnp.PyArray_DATA(result)
     cdef Py_ssize_t i = 0, n = source.size
     cdef vreal density
-    cdef int which = ("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "normal").index(name)
+    cdef int which = ("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "normal").index(name)
     with nogil:
         while i < n:
             if which == 0:
@@ -248,6 +252,10 @@ def elementwise(str name, x):
                 put(out, i, n, v_expm1(get(a, i, n)))
             elif which == 5:
                 put(out, i, n, v_log1p(get(a, i, n)))
+            elif which == 6:
+                put(out, i, n, v_sin(get(a, i, n)))
+            elif which == 7:
+                put(out, i, n, v_cos(get(a, i, n)))
             else:
                 put(out, i, n, v_normal(get(a, i, n), &density))
             i += VW

@@ -152,30 +152,23 @@ register("embedding", embedding_forward, embedding_backward)
 
 register("dropout", reshape_forward, reshape_backward)
 
-cdef void dropout_train_forward(Step* s, Py_ssize_t rows) noexcept nogil:
-    """out = x * kept, kept = 0 with probability c[0] / 2 ** 32, else c[1]"""
-    cdef Py_ssize_t r, j, i = 0, size = s.n[0], n = rows * size
-    cdef uint64_t stream = (<uint64_t>1 << 63) + <uint64_t>s.n[1]
-    cdef uint64_t key = random_key(random_bits(random_key(s.lane.run.seed, stream), s.lane.run.step), 0)
-    cdef uint64_t element, drawn = 0, dropped = <uint64_t>s.c[0]
-    cdef real* kept = s.p[MORE]
-    cdef real scale = <real>s.c[1]
-    for r in range(rows):
-        element = <uint64_t>row_of_data(s, r) * <uint64_t>size
-        for j in range(size):
-            if j == 0 or not element & 1:
-                drawn = random_bits(key, element >> 1)
-            kept[r * size + j] = 0 if (drawn >> 32 if element & 1 else drawn & <uint64_t>0xFFFFFFFF) < dropped else scale
-            element += 1
-    while i < n:
-        put(s.p[OUT], i, n, get(s.p[IN0], i, n) * get(kept, i, n))
-        i += VW
-
 cdef inline Py_ssize_t row_of_data(const Step* s, Py_ssize_t row) noexcept nogil:
     """Which row of the data the row of the block is; 0 for what has no rows."""
     if not s.batched:
         return 0
     return s.lane.order[row] if s.lane.order != NULL else s.lane.start + row
+
+cdef void dropout_train_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = x * kept, kept = 0 with probability c[0] / 2 ** 32, else c[1]"""
+    cdef Py_ssize_t r, i = 0, size = s.n[0], n = rows * size
+    cdef uint64_t stream = (<uint64_t>1 << 63) + <uint64_t>s.n[1]
+    cdef uint64_t key = random_key(random_bits(random_key(s.lane.run.seed, stream), s.lane.run.step), 0)
+    cdef real* kept = s.p[MORE]
+    for r in range(rows):
+        drop(key, <uint64_t>row_of_data(s, r) * <uint64_t>size, size, <uint64_t>s.c[0], <real>s.c[1], kept + r * size)
+    while i < n:
+        put(s.p[OUT], i, n, get(s.p[IN0], i, n) * get(kept, i, n))
+        i += VW
 
 cdef void dropout_train_backward(Step* s, Py_ssize_t rows) noexcept nogil:
     """to = g * kept"""

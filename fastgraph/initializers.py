@@ -53,7 +53,7 @@ def he_uniform(shape: tuple[int, ...], seed: int = 0, slope: float = 0.0) -> np.
 
 
 def he_normal(shape: tuple[int, ...], seed: int = 0, slope: float = 0.0) -> np.ndarray:
-    """Normal with std √(2 / ((1 + slope²)·fan_in)) (He et al., 2015): for ReLU, or LeakyReLU(slope)."""
+    """Normal with std √(2 / ((1 + slope²)·fan_in)): as `he_uniform`."""
     return normal(shape, 0.0, math.sqrt(2 / (_fans(shape)[0] * (1 + slope**2))), seed)
 
 

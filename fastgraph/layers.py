@@ -124,7 +124,7 @@ def mlp(
     """
     layers = list(units) if isinstance(units, Iterable) else []
     if not layers:
-        raise SettingError(f"mlp: units must be the sizes of the layers, as [64, 64, 1], got {units!r}")
+        raise SettingError(f"mlp: units must be sizes of layers, as [64, 64, 1], got {units!r}")
     for number, size in enumerate(layers[:-1], 1):
         own = f"{name}_{number}" if name else None
         x = Dense(x, size, activation, seed=[seed, number], name=own)

@@ -164,9 +164,10 @@ def _check_domain(node: Node, position: int, domain: Domain, array: np.ndarray) 
     at = np.unravel_index(int(np.argmax(wrong)), array.shape)
     place = f" at {tuple(map(int, at))}" if at else ""
     kind = "whole numbers" if domain.whole else "numbers"
-    span = f"{domain.low:g} or more" if domain.high == math.inf else f"{domain.low:g} to {domain.high:g}"
+    span = "or more" if domain.high == math.inf else f"to {domain.high:g}"
     raise DataError(
-        f"{node.inputs[position]}: {domain.what} of {node} are {kind}, {span}; got {array[at]:g}{place}"
+        f"{node.inputs[position]}: {domain.what} of {node} are {kind}, {domain.low:g} {span}; got "
+        f"{array[at]:g}{place}"
     )
 
 

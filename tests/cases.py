@@ -637,7 +637,7 @@ OPERATIONS = (
         LOSSES + WEIGHTED + (Variant((rows(5), rows(5)), {"delta": 0.3}),),
         (
             *BAD_LOSSES,
-            Bad((rows(), rows()), "delta must be a number in (0, inf)", {"delta": 0}, fg.SettingError),
+            Bad((rows(), rows()), "a number in (0, inf)", {"delta": 0}, fg.SettingError),
         ),
         ((-2.0, 2.0), (-2.0, 2.0), (0.1, 2.0)),
     ),
@@ -661,7 +661,7 @@ OPERATIONS = (
     Row(
         fg.BinaryCrossEntropy,
         weighted_mean(
-            lambda y, p: -y * math.log(1 / (1 + math.exp(-p))) - (1 - y) * math.log(1 / (1 + math.exp(p)))
+            lambda y, p: y * math.log(1 + math.exp(-p)) + (1 - y) * math.log(1 + math.exp(p))
         ),
         LOSSES + WEIGHTED,
         BAD_LOSSES,

@@ -374,8 +374,8 @@ class SoftmaxCrossEntropy(Loss):
 
 
 def _between(node: Node, name: str, value: Any, low: float, high: float) -> float:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not low < value < high:
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or isinstance(value, bool) or not low < value < high:
         raise SettingError(f"{node}: {name} must be a number in ({low:g}, {high:g}), got {value!r}")
     return float(value)
 

@@ -33,7 +33,9 @@ class LayerNorm(Rowwise):
 
     kernel = "layer_norm"
 
-    def __init__(self, x: Any, gamma: Any, beta: Any, epsilon: float = 1e-5, name: str | None = None):
+    def __init__(
+        self, x: Any, gamma: Any, beta: Any, epsilon: float = 1e-5, name: str | None = None
+    ):
         super().__init__(x, gamma, beta, name=name)
         self.epsilon = _above_zero(self, "epsilon", epsilon)
 

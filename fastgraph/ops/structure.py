@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError, ShapeError
-from ..node import Constant, Domain, Input, Node, Shape
+from ..node import Constant, Domain, Input, Shape
 from .broadcasting import same_rows
 from .rowwise import Rowwise, feature_axis
 
@@ -91,7 +91,7 @@ class Concatenate(Rowwise):
 
     @property
     def gradient_reads(self):
-        return {position: () for position in range(len(self.inputs))}
+        return dict.fromkeys(range(len(self.inputs)), ())
 
     def shape(self, *shapes: Shape) -> Shape:
         rows = same_rows(self, *shapes)
