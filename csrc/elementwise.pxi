@@ -307,6 +307,62 @@ cdef void abs_backward(Step* s, Py_ssize_t rows) noexcept nogil:
 register("abs", abs_forward, abs_backward)
 
 
+cdef inline void _extreme_forward(bint larger, Step* s, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x = v_set(s.p[IN0][0]), y = v_set(s.p[IN1][0])
+    while i < n:
+        if not s.f[LONE0]: x = get(s.p[IN0], i, n)
+        if not s.f[LONE1]: y = get(s.p[IN1], i, n)
+        put(s.p[OUT], i, n, v_max(x, y) if larger else v_min(x, y))
+        i += VW
+
+cdef inline void _extreme_back(bint larger, Step* s, int which, bint lone, bint other_lone, Py_ssize_t n) noexcept nogil:
+    """to = g where this operand is the extreme one, half of it where both are, or the sum."""
+    cdef Py_ssize_t i = 0
+    cdef const real* own = s.p[IN0 + which]
+    cdef const real* other = s.p[IN0 + 1 - which]
+    cdef real* to = s.p[TO0 + which]
+    cdef vreal x = v_set(own[0]), y = v_set(other[0]), part, total = v_zero()
+    cdef bint add = adds(s, which)
+    if to == NULL:
+        return
+    while i < n:
+        if not lone: x = get(own, i, n)
+        if not other_lone: y = get(other, i, n)
+        part = get(s.p[GRAD], i, n)
+        part = v_larger(x, y, part) if larger else v_larger(y, x, part)
+        if lone:
+            total = total + part
+        else:
+            give(to, i, n, part, add)
+        i += VW
+    if lone:
+        give_sum(s, which, total)
+
+cdef void maximum_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = max(a, b)"""
+    _extreme_forward(True, s, rows)
+
+cdef void maximum_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to_a = g where a > b, g / 2 where a = b, to_b likewise"""
+    _extreme_back(True, s, 0, s.f[LONE0], s.f[LONE1], rows * s.n[0])
+    _extreme_back(True, s, 1, s.f[LONE1], s.f[LONE0], rows * s.n[0])
+
+register("maximum", maximum_forward, maximum_backward)
+
+
+cdef void minimum_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = min(a, b)"""
+    _extreme_forward(False, s, rows)
+
+cdef void minimum_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to_a = g where a < b, g / 2 where a = b, to_b likewise"""
+    _extreme_back(False, s, 0, s.f[LONE0], s.f[LONE1], rows * s.n[0])
+    _extreme_back(False, s, 1, s.f[LONE1], s.f[LONE0], rows * s.n[0])
+
+register("minimum", minimum_forward, minimum_backward)
+
+
 # Activations. Their gradients are made from the value, so that the value may take the place of the
 # argument where a linear layer is fused with its activation (linear.pxi).
 
@@ -376,3 +432,173 @@ cdef void tanh_backward(Step* s, Py_ssize_t rows) noexcept nogil:
     _activation_backward(TANH, s, rows)
 
 register("tanh", tanh_forward, tanh_backward)
+
+
+# Activations and others whose gradients are made from the argument. c[…]: the operation's settings.
+
+cdef void leaky_relu_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = x where x > 0, else c[0] x"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, slope = v_set(<real>s.c[0])
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        put(s.p[OUT], i, n, v_by_sign(x, x, slope * x))
+        i += VW
+
+cdef void leaky_relu_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = g where x > 0, else c[0] g"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, g, slope = v_set(<real>s.c[0])
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        g = get(s.p[GRAD], i, n)
+        give(s.p[TO0], i, n, v_by_sign(x, g, slope * g), adds(s, 0))
+        i += VW
+
+register("leaky_relu", leaky_relu_forward, leaky_relu_backward)
+
+
+cdef void elu_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = x where x > 0, else c[0] (e ** x - 1)"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, alpha = v_set(<real>s.c[0])
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        put(s.p[OUT], i, n, v_by_sign(x, x, alpha * v_expm1(v_min(x, v_zero()))))
+        i += VW
+
+cdef void elu_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = g where x > 0, else g c[0] e ** x"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, g, alpha = v_set(<real>s.c[0])
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        g = get(s.p[GRAD], i, n)
+        give(s.p[TO0], i, n, v_by_sign(x, g, g * (alpha * v_exp(v_min(x, v_zero())))), adds(s, 0))
+        i += VW
+
+register("elu", elu_forward, elu_backward)
+
+
+cdef void gelu_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = x Φ(x), Φ the normal distribution"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, density
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        put(s.p[OUT], i, n, x * v_normal(x, &density))
+        i += VW
+
+cdef void gelu_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = g (Φ(x) + x φ(x)), φ the normal density"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, g, density, below
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        g = get(s.p[GRAD], i, n)
+        below = v_normal(x, &density)
+        give(s.p[TO0], i, n, g * v_fma(x, density, below), adds(s, 0))
+        i += VW
+
+register("gelu", gelu_forward, gelu_backward)
+
+
+cdef void silu_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = x sigmoid(x)"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        put(s.p[OUT], i, n, x * v_sigmoid(x))
+        i += VW
+
+cdef void silu_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = g p (1 + x (1 - p)), p = sigmoid(x)"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, g, p
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        g = get(s.p[GRAD], i, n)
+        p = v_sigmoid(x)
+        give(s.p[TO0], i, n, g * p * v_fma(x, v_set(1) - p, v_set(1)), adds(s, 0))
+        i += VW
+
+register("silu", silu_forward, silu_backward)
+
+
+cdef void softplus_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = ln(1 + e ** x)"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        put(s.p[OUT], i, n, v_softplus(x))
+        i += VW
+
+cdef void softplus_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = g sigmoid(x)"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, g
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        g = get(s.p[GRAD], i, n)
+        give(s.p[TO0], i, n, g * v_sigmoid(x), adds(s, 0))
+        i += VW
+
+register("softplus", softplus_forward, softplus_backward)
+
+
+cdef void clip_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = min(max(x, c[0]), c[1])"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, low = v_set(<real>s.c[0]), high = v_set(<real>s.c[1])
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        put(s.p[OUT], i, n, v_min(v_max(x, low), high))
+        i += VW
+
+cdef void clip_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = g where c[0] <= x <= c[1], else 0"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    cdef vreal x, g, low = v_set(<real>s.c[0]), high = v_set(<real>s.c[1])
+    while i < n:
+        x = get(s.p[IN0], i, n)
+        g = get(s.p[GRAD], i, n)
+        give(s.p[TO0], i, n, v_where_equal(x, v_min(v_max(x, low), high), g), adds(s, 0))
+        i += VW
+
+register("clip", clip_forward, clip_backward)
+
+
+cdef void sin_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = sin x"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        put(s.p[OUT], i, n, v_sin(get(s.p[IN0], i, n)))
+        i += VW
+
+cdef void sin_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = g cos x"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        give(s.p[TO0], i, n, get(s.p[GRAD], i, n) * v_cos(get(s.p[IN0], i, n)), adds(s, 0))
+        i += VW
+
+register("sin", sin_forward, sin_backward)
+
+
+cdef void cos_forward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """out = cos x"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        put(s.p[OUT], i, n, v_cos(get(s.p[IN0], i, n)))
+        i += VW
+
+cdef void cos_backward(Step* s, Py_ssize_t rows) noexcept nogil:
+    """to = -g sin x"""
+    cdef Py_ssize_t i = 0, n = rows * s.n[0]
+    while i < n:
+        give(s.p[TO0], i, n, -get(s.p[GRAD], i, n) * v_sin(get(s.p[IN0], i, n)), adds(s, 0))
+        i += VW
+
+register("cos", cos_forward, cos_backward)

@@ -17,7 +17,7 @@ Nothing here knows about nodes, graphs or optimizers' settings by name.
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
-from libc.math cimport isfinite, pow as c_pow, log as c_log, sqrt as c_sqrt
+from libc.math cimport isfinite, log as c_log, pow as c_pow, sqrt as c_sqrt
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -49,6 +49,17 @@ cdef extern from "simd.h" nogil:
     vreal v_log(vreal)
     vreal v_tanh(vreal)
     vreal v_sigmoid(vreal)
+    vreal v_expm1(vreal)
+    vreal v_log1p(vreal)
+    vreal v_softplus(vreal)
+    vreal v_sin(vreal)
+    vreal v_cos(vreal)
+    vreal v_normal(vreal, vreal*)
+    vreal v_max(vreal, vreal)
+    vreal v_min(vreal, vreal)
+    vreal v_larger(vreal, vreal, vreal)
+    vreal v_where_equal(vreal, vreal, vreal)
+    vreal v_by_sign(vreal, vreal, vreal)
     real v_sum(vreal)
     ctypedef int vmask
     vmask v_differ(vreal, vreal)
@@ -64,6 +75,9 @@ cdef extern from "simd.h" nogil:
     void gemv(Py_ssize_t m, Py_ssize_t k, const real* a, const real* w, real bias, real* y)
     void gemv_t(Py_ssize_t m, Py_ssize_t k, const real* a, const real* dy, real* dw, int accumulate)
     void transpose(Py_ssize_t rows, Py_ssize_t cols, const real* a, real* out)
+    const uint64_t GOLDEN "FG_GOLDEN"
+    uint64_t mix "fg_mix"(uint64_t)
+    void drop(uint64_t key, uint64_t first, Py_ssize_t count, uint64_t dropped, real scale, real* mask)
     double c_fma_peak "fma_peak_gflops"(double seconds)
 
 cdef extern from "system.h" nogil:
@@ -75,8 +89,16 @@ cdef extern from "system.h" nogil:
 # ------------------------------------------------------------------------------------ steps ---
 
 
+cdef struct Run:
+    # What steps must know about the run of training they are in.
+    uint64_t seed
+    uint64_t step        # finished steps, also of earlier runs
+
 cdef struct Lane:
     # What steps that share it must know about the block they are on.
+    Run* run
+    Py_ssize_t start     # where the block begins, within the data
+    const int64_t* order  # which row of the data each is, from there on; NULL: in order
     int first            # the first block of the lane in this step of training
     int failed           # a custom node raised
     real per_row         # 1 / rows of the batch: the weight of a row in a mean
@@ -87,9 +109,9 @@ ctypedef void (*Kernel)(Step* s, Py_ssize_t rows) noexcept nogil
 cdef struct Step:
     Kernel run
     int batched          # runs on the rows of a block; else on one "row"
-    real* p[10]          # operands: inputs 0 1 2, value, gradient, gradients of inputs 0 1 2, two more
+    real* p[14]          # operands, by the names below
     Py_ssize_t n[6]      # sizes
-    int f[8]             # flags; 0 1 2: how gradients of inputs are written, see adds()
+    int f[10]            # flags; 0 1 2 8 9: how gradients of inputs are written, see adds()
     double c[6]          # numbers
     int32_t* table       # a row's element -> an operand's element
     PyObject* call       # a custom node's callback
@@ -107,12 +129,16 @@ cdef enum:
     TO2 = 7
     MORE = 8
     MORE2 = 9
+    IN3 = 10
+    IN4 = 11
+    TO3 = 12
+    TO4 = 13
 
 # f[VALUE]: how a value that is added up over blocks is written; as adds() tells.
 cdef enum:
     VALUE = 7
 
-# How a gradient is written: f[0..2].
+# How a gradient is written: f[0..2], and of inputs 3 and 4 f[8] and f[9].
 cdef enum:
     WRITE = 0            # overwrite
     ADD = 1              # add
@@ -160,10 +186,12 @@ cdef void register(str name, Kernel forward, Kernel backward):
 include "elementwise.pxi"
 include "reductions.pxi"
 include "linear.pxi"
+include "random.pxi"
+include "rowwise.pxi"
 include "losses.pxi"
+include "normalization.pxi"
 include "custom.pxi"
 include "optimizers.pxi"
-include "random.pxi"
 include "plan.pxi"
 include "predictor.pxi"
 include "solve.pxi"
@@ -203,13 +231,14 @@ cdef cnp.ndarray _checked_writable(object array):
     return found
 
 def elementwise(str name, x):
-    """exp, log, tanh or sigmoid of each element: for tests of accuracy."""
+    """exp, log, tanh, sigmoid, … of each element: for tests of accuracy."""
     cdef cnp.ndarray source = _checked(np.ascontiguousarray(x))
     cdef cnp.ndarray result = np.empty_like(source)
     cdef const real* a = <const real*>cnp.PyArray_DATA(source)
     cdef real* out = <real*>cnp.PyArray_DATA(result)
     cdef Py_ssize_t i = 0, n = source.size
-    cdef int which = ("exp", "log", "tanh", "sigmoid").index(name)
+    cdef vreal density
+    cdef int which = ("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "normal").index(name)
     with nogil:
         while i < n:
             if which == 0:
@@ -218,8 +247,18 @@ def elementwise(str name, x):
                 put(out, i, n, v_log(get(a, i, n)))
             elif which == 2:
                 put(out, i, n, v_tanh(get(a, i, n)))
-            else:
+            elif which == 3:
                 put(out, i, n, v_sigmoid(get(a, i, n)))
+            elif which == 4:
+                put(out, i, n, v_expm1(get(a, i, n)))
+            elif which == 5:
+                put(out, i, n, v_log1p(get(a, i, n)))
+            elif which == 6:
+                put(out, i, n, v_sin(get(a, i, n)))
+            elif which == 7:
+                put(out, i, n, v_cos(get(a, i, n)))
+            else:
+                put(out, i, n, v_normal(get(a, i, n), &density))
             i += VW
     return result
 

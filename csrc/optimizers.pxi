@@ -50,6 +50,21 @@ cdef bint sgd(Py_ssize_t n, real* p, const real* g, real** slots, const double* 
         i += VW
     return is_large(most)
 
+cdef bint adagrad(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
+    """s = s + g²; p = p - rate g / (√s + epsilon)"""
+    cdef Py_ssize_t i = 0
+    cdef vreal rate = v_set(<real>settings[0]), epsilon = v_set(<real>settings[1]), x, square
+    cdef vreal most = v_zero()
+    while i < n:
+        x = get(g, i, n)
+        square = get(slots[0], i, n) + x * x
+        put(slots[0], i, n, square)
+        x = get(p, i, n) - rate * x / (v_sqrt(square) + epsilon)
+        put(p, i, n, x)
+        most = v_at_least(most, v_abs(x))
+        i += VW
+    return is_large(most)
+
 cdef bint rmsprop(Py_ssize_t n, real* p, const real* g, real** slots, const double* settings, double* powers) noexcept nogil:
     """s = rho s + (1 - rho) g²; p = p - rate g / (√s + epsilon)"""
     cdef Py_ssize_t i = 0
@@ -95,6 +110,7 @@ cdef bint adam(Py_ssize_t n, real* p, const real* g, real** slots, const double*
 
 cdef Update find_update(str name) except NULL:
     if name == "sgd": return sgd
+    if name == "adagrad": return adagrad
     if name == "rmsprop": return rmsprop
     if name == "adam": return adam
     raise KeyError(name)

@@ -8,6 +8,8 @@
 #   TAIL           what depends on sums over rows, as the loss
 #   ONCE_BACK      gradients through what depends on parameters alone
 #   the optimizer
+#   KEEP           what is remembered of a step that went well, as running statistics
+# Before all of it the sums over the batch that rows need in advance are added up (``totals``).
 # A program whose rows depend on all rows has everything in ROWS and BACK and runs in one block.
 
 cdef enum:
@@ -17,7 +19,8 @@ cdef enum:
     BACK = 3
     TAIL = 4
     ONCE_BACK = 5
-    STAGES = 6
+    KEEP = 6
+    STAGES = 7
 
 cdef enum:
     FINISHED = 0
@@ -40,12 +43,14 @@ cdef class Plan:
         data_sizes: elements a row of each data input.
         capacity: rows of the largest block.
         gradients: for each lane (address, count) of the vector that lanes add up.
+        totals: (data input, address of its sum over the batch) of what rows need in advance.
         keep: what must stay alive.
         errors: a list that callbacks put exceptions into.
     """
 
     cdef Step* steps
     cdef Lane* lane
+    cdef Run run
     cdef Patch* patches
     cdef const real** data
     cdef real** staging
@@ -66,11 +71,14 @@ cdef class Plan:
     cdef object order              # of the rows in an epoch, and of which one
     cdef bint ordered
     cdef uint64_t ordered_seed, ordered_epoch
+    cdef Py_ssize_t n_totals
+    cdef Py_ssize_t total_of[8]
+    cdef real* total_at[8]
     cdef object keep
     cdef public list errors
 
     def __cinit__(self, list stages, list staging, list data_sizes, Py_ssize_t capacity,
-                  list gradients, Py_ssize_t n_gradients, object keep, list errors):
+                  list gradients, Py_ssize_t n_gradients, list totals, object keep, list errors):
         cdef Py_ssize_t count = 0, patches = 0, at = 0, patch = 0, lane, stage, i
         cdef Step* step
         self.keep = keep
@@ -81,6 +89,12 @@ cdef class Plan:
         self.n_gradients = n_gradients
         self.threads = 1
         self.arrays = [None] * self.n_data
+        if len(totals) > 8:
+            raise ValueError("more than 8 losses with sample weights")
+        self.n_totals = len(totals)
+        for i in range(self.n_totals):
+            self.total_of[i] = totals[i][0]
+            self.total_at[i] = <real*><size_t>totals[i][1]
         for lists in stages:
             for steps in lists:
                 count += len(steps)
@@ -102,6 +116,7 @@ cdef class Plan:
         for i in range(self.n_data):
             self.sizes[i] = data_sizes[i]
         for lane in range(self.n_lanes):
+            self.lane[lane].run = &self.run
             self.gradients[lane] = <real*><size_t>gradients[lane]
             for i in range(self.n_data):
                 self.staging[lane * self.n_data + i] = <real*><size_t>staging[lane][i]
@@ -123,7 +138,7 @@ cdef class Plan:
         name, batched, operands, sizes, flags, numbers, table, call = item
         if name not in _KERNELS:
             raise KeyError(f"no kernel {name}")
-        if len(operands) > 10 or len(sizes) > 6 or len(flags) > 8 or len(numbers) > 6:
+        if len(operands) > 14 or len(sizes) > 6 or len(flags) > 10 or len(numbers) > 6:
             raise ValueError(f"too many operands or settings for {name}")
         step.run = <Kernel><size_t>_KERNELS[name]
         step.batched = batched
@@ -192,6 +207,8 @@ cdef class Plan:
         cdef real* to
         cdef const real* source
         cdef Patch* patch
+        self.lane[lane].start = start
+        self.lane[lane].order = order + start if order != NULL else NULL
         if order == NULL:
             for i in range(self.patch_bounds[lane], self.patch_bounds[lane + 1]):
                 patch = self.patches + i
@@ -229,6 +246,7 @@ cdef class Plan:
         for i in range(n_outputs):
             copies[3 * i], copies[3 * i + 1], copies[3 * i + 2] = outputs[i]
         self._set_batch(rows)
+        self._add_totals(0, rows, NULL)
         with nogil:
             fine = self._run(0, ONCE, 1)
             while fine and start < rows:
@@ -252,6 +270,20 @@ cdef class Plan:
         with nogil:
             fine = self._run(0, BACK, rows)
         return fine
+
+    cdef void _add_totals(self, Py_ssize_t start, Py_ssize_t rows, const int64_t* order) noexcept nogil:
+        """The sums of data over a batch: of sample weights, which each row is divided by."""
+        cdef Py_ssize_t i, j, k, size
+        cdef const real* row
+        cdef double total
+        for i in range(self.n_totals):
+            size = self.sizes[self.total_of[i]]
+            total = 0
+            for j in range(start, start + rows):
+                row = self.data[self.total_of[i]] + (order[j] if order != NULL else j) * size
+                for k in range(size):
+                    total += row[k]
+            self.total_at[i][0] = <real>total
 
     cdef void _set_batch(self, Py_ssize_t rows) noexcept nogil:
         cdef Py_ssize_t lane
@@ -308,6 +340,7 @@ cdef class Plan:
         cdef Py_ssize_t lane, i
         cdef bint done = True
         self._set_batch(rows)
+        self._add_totals(start, rows, order)
         if not self._run(0, ONCE, 1) or not self._run(0, SEED, 1):
             return False
         if self.threads > 1:
@@ -440,11 +473,11 @@ cdef class Plan:
         return 0
 
     def train(self, Py_ssize_t epochs, Py_ssize_t most, Py_ssize_t rows, Py_ssize_t batch,
-              bint shuffle, uint64_t seed, uint64_t epoch, Py_ssize_t step, double total,
+              bint shuffle, uint64_t seed, uint64_t epoch, uint64_t first_step, Py_ssize_t step, double total,
               cnp.ndarray vector, size_t loss_address, str optimizer, tuple settings, list slots,
               cnp.ndarray powers, object rates, object shaping, cnp.ndarray losses,
               object interrupted):
-        """Run epochs from ``epoch`` on, ``most`` steps at most.
+        """Run epochs from ``epoch`` on, ``most`` steps at most, of which ``first_step`` is the first.
 
         ``step`` and ``total`` tell how far that epoch is: finished steps, and their losses added
         up, each times its rows. ``vector``, ``slots`` and ``powers`` (two doubles) are changed in
@@ -513,6 +546,7 @@ cdef class Plan:
             order = <int64_t*>cnp.PyArray_DATA(<cnp.ndarray>self.order)
         self.interrupted = interrupted
         self.stopped = FINISHED
+        self.run.seed = seed
         with nogil:
             looked = self.asked = coarse_seconds()
             while done < epochs and steps < most and status == FINISHED:
@@ -524,6 +558,7 @@ cdef class Plan:
                 start = step * batch
                 while start < rows and steps < most:
                     count = min(batch, rows - start)
+                    self.run.step = first_step + <uint64_t>steps
                     if not self._gradients(start, count, order):
                         status = self.stopped if self.stopped != FINISHED else RAISED
                         break
@@ -544,6 +579,7 @@ cdef class Plan:
                         watched = extreme or condition_of(n, parameters) != ORDINARY
                         if status != FINISHED:
                             break
+                    self._run(0, KEEP, count)
                     total += (<double>loss[0] + penalty) * count
                     start += count
                     step += 1

@@ -1,16 +1,5 @@
 # Counter-based random numbers and the shuffle: the same as fastgraph/randomness.py, bit by bit.
-
-cdef enum:
-    SHIFT1 = 30
-    SHIFT2 = 27
-    SHIFT3 = 31
-
-cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15
-
-cdef inline uint64_t mix(uint64_t z) noexcept nogil:
-    z = (z ^ (z >> SHIFT1)) * <uint64_t>0xBF58476D1CE4E5B9
-    z = (z ^ (z >> SHIFT2)) * <uint64_t>0x94D049BB133111EB
-    return z ^ (z >> SHIFT3)
+# The mixing function itself is in simd.h.
 
 cdef inline uint64_t random_key(uint64_t seed, uint64_t stream) noexcept nogil:
     return mix(seed + GOLDEN * (stream + 1))

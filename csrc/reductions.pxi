@@ -24,6 +24,36 @@ cdef inline real sum_of(const real* x, Py_ssize_t n) noexcept nogil:
         i += VW
     return v_sum((a + b) + (c + d))
 
+cdef inline real largest(const real* x, Py_ssize_t n) noexcept nogil:
+    """The largest of n numbers; NaN where there is one."""
+    cdef Py_ssize_t i, j
+    cdef real part[64]
+    cdef real high = x[0]
+    cdef vreal top
+    i = 0
+    if n >= VW:
+        top = v_load(x)
+        while i + VW <= n:
+            top = v_max(top, v_load(x + i))
+            i += VW
+        v_store(part, top)
+        for j in range(VW):
+            if not part[j] <= high: high = part[j]
+    while i < n:
+        if not x[i] <= high: high = x[i]
+        if high != high: break
+        i += 1
+    return high
+
+cdef inline real sum_of_powers(const real* x, Py_ssize_t n, real high) noexcept nogil:
+    """The sum of e ** (x - high)."""
+    cdef Py_ssize_t i = 0
+    cdef vreal total = v_zero(), top = v_set(high)
+    while i < n:
+        total = total + masked(v_exp(get(x, i, n) - top), i, n)
+        i += VW
+    return v_sum(total)
+
 cdef void total_forward(Step* s, Py_ssize_t rows) noexcept nogil:
     """out (+)= weight * sum(x)"""
     give_number(s.p[OUT], sum_of(s.p[IN0], rows * s.n[0]) * weight(s), adds(s, VALUE))

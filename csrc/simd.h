@@ -538,6 +538,170 @@ FG_INLINE vreal v_log(vreal x) {
     return v_select(v_less(v_zero(), x), y_log, outside);
 }
 
+/* e^x - 1, exact to rounding near zero too: 2^n (e^r - 1) + (2^n - 1) with x = n ln 2 + r. */
+FG_INLINE vreal v_expm1(vreal x) {
+    vreal n;
+    vbits n_bits;
+    x = v_at_least(v_set(FG_PICK(-30.0, -60.0)), v_at_most(v_set(FG_PICK(88.0, 709.0)), x));
+    vreal q = v_exp_parts(x, &n, &n_bits);
+    vreal t = v_power_of_two(n_bits);
+    return v_fma(t, q, t - v_set(1));
+}
+
+/* log(1 + x) for x >= 0: what rounding 1 + x lost is made good by x / ((1 + x) - 1) (Kahan). */
+FG_INLINE vreal v_log1p(vreal x) {
+    vreal sum = v_set(1) + x, kept = sum - v_set(1);
+    return v_select(v_equal(kept, v_zero()), x, v_log(sum) * (x / kept));
+}
+
+/* log(1 + e^x), which never overflows. */
+FG_INLINE vreal v_softplus(vreal x) { return v_relu(x) + v_log1p(v_exp(-v_abs(x))); }
+
+/* The standard normal distribution at x, and its density.  The tail beyond z = |x| is
+ * e^(-z^2/2) h(t), h a polynomial in t = (z - a) / (z + a), interpolated at Chebyshev nodes: error
+ * below 2^-53 and 2^-25. */
+FG_INLINE vreal v_normal(vreal x, vreal *density) {
+    vreal z = v_at_most(v_set(FG_PICK(14.5, 39.0)), v_abs(x));
+    vreal t = (z - v_set(FG_PICK(3.0, 4.5))) / (z + v_set(FG_PICK(3.0, 4.5)));
+    vreal bell = v_exp(v_set(FG_PICK(-0.5, -0.5)) * z * z);
+#if FG_REAL_BITS == 32
+    vreal p = v_set(5.409386007e-5f);
+    p = v_fma(p, t, v_set(0.0001162079292f));
+    p = v_fma(p, t, v_set(-0.0003395564635f));
+    p = v_fma(p, t, v_set(-0.0009842763833f));
+    p = v_fma(p, t, v_set(0.00290442839f));
+    p = v_fma(p, t, v_set(0.00613219251f));
+    p = v_fma(p, t, v_set(-0.04621324747f));
+    p = v_fma(p, t, v_set(0.1232250217f));
+    p = v_fma(p, t, v_set(-0.2064026221f));
+    p = v_fma(p, t, v_set(0.1215139477f));
+#else
+    vreal p = v_set(2.73166840042823276e-10);
+    p = v_fma(p, t, v_set(8.84775241817460048e-10));
+    p = v_fma(p, t, v_set(-1.26071431562962683e-9));
+    p = v_fma(p, t, v_set(-7.93362064602310652e-9));
+    p = v_fma(p, t, v_set(1.64314754800620053e-9));
+    p = v_fma(p, t, v_set(4.89413573999208669e-8));
+    p = v_fma(p, t, v_set(1.27641838856434266e-8));
+    p = v_fma(p, t, v_set(-2.93717143202377261e-7));
+    p = v_fma(p, t, v_set(-1.15966246335905567e-7));
+    p = v_fma(p, t, v_set(1.93627255734046469e-6));
+    p = v_fma(p, t, v_set(1.88423935461717916e-7));
+    p = v_fma(p, t, v_set(-0.0000142195447576900164));
+    p = v_fma(p, t, v_set(0.0000117402074260369191));
+    p = v_fma(p, t, v_set(0.000102680852531340313));
+    p = v_fma(p, t, v_set(-0.000296286345967130962));
+    p = v_fma(p, t, v_set(-0.000274975868208132973));
+    p = v_fma(p, t, v_set(0.00423277106229921546));
+    p = v_fma(p, t, v_set(-0.0161393247497021369));
+    p = v_fma(p, t, v_set(0.0405027107245619061));
+    p = v_fma(p, t, v_set(-0.0777327018896274482));
+    p = v_fma(p, t, v_set(0.120745586367588583));
+    p = v_fma(p, t, v_set(-0.155943143246980025));
+    p = v_fma(p, t, v_set(0.0848033921078003476));
+#endif
+    *density = bell * v_set(FG_PICK(0.3989422804, 0.398942280401432678));
+    vreal tail = bell * p;
+    return v_select(v_less(x, v_zero()), tail, v_set(1) - tail);
+}
+
+/* np.where(x > y, g, np.where(x == y, g / 2, 0)): the gradient of the larger of two. */
+FG_INLINE vreal v_larger(vreal x, vreal y, vreal g) {
+    vreal half = v_select(v_equal(x, y), v_set(FG_PICK(0.5, 0.5)) * g, v_zero());
+    return v_select(v_less(y, x), g, half);
+}
+
+/* np.where(x == y, g, 0). */
+FG_INLINE vreal v_where_equal(vreal x, vreal y, vreal g) {
+    return v_select(v_equal(x, y), g, v_zero());
+}
+
+/* np.where(x > 0, y, z). */
+FG_INLINE vreal v_by_sign(vreal x, vreal y, vreal z) {
+    return v_select(v_less(v_zero(), x), y, z);
+}
+
+/* sin and cos beyond the reach of v_sine, element by element. */
+FG_NOINLINE vreal fg_sine_far(vreal x, int quarter) {
+    real all[VW];
+    v_store(all, x);
+    for (int i = 0; i < VW; i++) all[i] = (real)(quarter ? cos((double)all[i]) : sin((double)all[i]));
+    return v_load(all);
+}
+
+/* sin x, or cos x with a quarter of a turn more.  x = n pi/2 + r with pi/2 in three pieces, of which
+ * n times the first two is exact; then the polynomial of sin or of cos on |r| <= pi/4, by the
+ * quadrant, which is in the low bits of n (fdlibm; Cephes). */
+FG_INLINE vreal v_sine(vreal x, const int quarter) {
+    if (v_any(v_less(v_set(FG_PICK(4000.0, 800000.0)), v_abs(x)))) return fg_sine_far(x, quarter);
+    vreal shifted = v_fma(x, v_set(FG_PICK(0.636619772, 0.636619772367581343)), v_set(FG_ROUNDER));
+    vreal n = shifted - v_set(FG_ROUNDER);
+    vbits quadrant = v_bits(shifted) + (fg_bits)quarter;
+    vreal r = v_fma(n, v_set(FG_PICK(-1.5703125, -1.57079632673412561417e+00)), x);
+    r = v_fma(n, v_set(FG_PICK(-4.837512969970703125e-4, -6.07710050630396597660e-11)), r);
+    r = v_fma(n, v_set(FG_PICK(-7.54978995489188216e-8, -2.02226624879595063154e-21)), r);
+    vreal z = r * r;
+#if FG_REAL_BITS == 32
+    vreal s = v_fma(v_set(-1.9515295891e-4f), z, v_set(8.3321608736e-3f));
+    s = v_fma(s, z, v_set(-1.6666654611e-1f));
+    vreal c = v_fma(v_set(2.443315711809948e-5f), z, v_set(-1.388731625493765e-3f));
+    c = v_fma(c, z, v_set(4.166664568298827e-2f));
+#else
+    vreal s = v_fma(v_set(1.58969099521155010221e-10), z, v_set(-2.50507602534068634195e-08));
+    s = v_fma(s, z, v_set(2.75573137070700676789e-06));
+    s = v_fma(s, z, v_set(-1.98412698298579493134e-04));
+    s = v_fma(s, z, v_set(8.33333333332248946124e-03));
+    s = v_fma(s, z, v_set(-1.66666666666666324348e-01));
+    vreal c = v_fma(v_set(-1.13596475577881948265e-11), z, v_set(2.08757232129817482790e-09));
+    c = v_fma(c, z, v_set(-2.75573143513906633035e-07));
+    c = v_fma(c, z, v_set(2.48015872894767294178e-05));
+    c = v_fma(c, z, v_set(-1.38888888888741095749e-03));
+    c = v_fma(c, z, v_set(4.16666666666666019037e-02));
+#endif
+    s = v_fma(r * z, s, r);
+    vreal half = v_set(FG_PICK(0.5, 0.5)) * z, near_one = v_set(1) - half;
+    c = near_one + v_fma(z * z, c, (v_set(1) - near_one) - half);
+    vreal odd = v_copysign(v_set(1), v_from_bits(quadrant << (FG_REAL_BITS - 1)));
+    vreal y = v_select(v_less(odd, v_zero()), c, s);
+    return v_from_bits(v_bits(y) ^ ((quadrant << (FG_REAL_BITS - 2)) & FG_SIGN_BIT));
+}
+
+FG_INLINE vreal v_sin(vreal x) { return v_sine(x, 0); }
+FG_INLINE vreal v_cos(vreal x) { return v_sine(x, 1); }
+
+/* ---------------------------------------------------------------------------- random numbers --- */
+
+#define FG_GOLDEN 0x9E3779B97F4A7C15u
+
+/* SplitMix64, as fastgraph/randomness.py. */
+FG_INLINE uint64_t fg_mix(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+/* mask[i] = 0 where element first + i draws below `dropped` of 2^32 chances, else `scale`.  Two
+ * elements share 64 bits, and the pairs know nothing of each other: a loop for the compiler. */
+FG_NOINLINE void drop(uint64_t key, uint64_t first, ptrdiff_t count, uint64_t dropped, real scale,
+                      real *mask) {
+    ptrdiff_t i = 0;
+    if ((first & 1) && count > 0) {
+        mask[i++] = fg_mix(key + FG_GOLDEN * (first / 2 + 1)) >> 32 < dropped ? 0 : scale;
+    }
+    const uint64_t pair = (first + 1) / 2;
+    const ptrdiff_t pairs = (count - i) / 2;
+    real *to = mask + i;
+    for (ptrdiff_t j = 0; j < pairs; j++) {
+        const uint64_t drawn = fg_mix(key + FG_GOLDEN * (pair + (uint64_t)j + 1));
+        to[2 * j] = (drawn & 0xFFFFFFFFu) < dropped ? 0 : scale;
+        to[2 * j + 1] = drawn >> 32 < dropped ? 0 : scale;
+    }
+    if (i + 2 * pairs < count) {
+        const uint64_t drawn = fg_mix(key + FG_GOLDEN * (pair + (uint64_t)pairs + 1));
+        to[2 * pairs] = (drawn & 0xFFFFFFFFu) < dropped ? 0 : scale;
+    }
+}
+
 /* ------------------------------------------------------------------------ matrix products --- */
 
 /* The same as v_fma and v_load_part where at most half of a vector is wanted.  A core that splits

@@ -19,11 +19,11 @@ from .errors import (
     ShapeError,
 )
 from .graph import Graph, load
-from .layers import Dense
+from .layers import Dense, mlp
 from .node import Constant, Input, Node, Parameter, Shape
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
-from .optimizers import SGD, Adam, AdamW, RMSprop
+from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .solvers import LBFGS, LevenbergMarquardt
 from .sort import topological_sort
 from .training import History
@@ -34,6 +34,7 @@ engines.choose_at_import()
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Constant",
@@ -66,6 +67,7 @@ __all__ = [
     "engines",
     "initializers",
     "load",
+    "mlp",
     "optimizers",
     "plot",
     "schedules",

@@ -11,7 +11,7 @@ import numpy as np
 from .engines import current
 from .errors import GraphError, SettingError
 from .feeds import bind
-from .node import Node
+from .node import Node, Parameter
 from .program import Program
 
 __all__ = ["GradientReport", "check_gradients"]
@@ -78,11 +78,12 @@ def check_gradients(
     float64 = np.dtype(np.float64)
     arrays = bind(graph._inputs_of((output,)), feeds, float64, graph.inputs)
     program = Program.build(graph.nodes, (output,), float64, arrays)
+    program.check(arrays)
     executor = current().Executor(program)
     value = executor.forward(arrays)[output]
     gradients, _ = executor.backward(output, np.ones(value.shape))
 
-    parameters = {p: np.array(p.value, float64) for p in program.parameters}
+    parameters = {p: np.array(p.value, float64) for p in program.nodes if isinstance(p, Parameter)}
     arrays = {node: np.array(array) for node, array in arrays.items()}
     reference = current("numpy")
 
@@ -90,8 +91,11 @@ def check_gradients(
         return float(np.sum(reference.forward(program, arrays, parameters)[output]))
 
     worst: GradientReport | None = None
-    elements = sum(point.size for point in (*parameters.values(), *arrays.values()))
-    for node, point in (*parameters.items(), *arrays.items()):
+    points = {**parameters, **arrays}
+    elements = sum(point.size for node, point in points.items() if node in gradients)
+    for node, point in points.items():
+        if node not in gradients:
+            continue  # labels
         for index in np.ndindex(point.shape):
             kept = point[index]
             step = epsilon * max(1.0, abs(float(kept)))

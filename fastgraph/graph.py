@@ -54,7 +54,7 @@ class Graph:
     Attributes:
         nodes: tuple of all nodes, each after its inputs.
         outputs, inputs: tuples of nodes.
-        parameters: ``{name: Parameter}`` in sorted order.
+        parameters: ``{name: Parameter}`` of those that are trained, in sorted order.
         dtype: numpy dtype.
 
     Raises:
@@ -82,7 +82,7 @@ class Graph:
         self._members = frozenset(self.nodes)
         self._labels = _labels(self.nodes)
         self.parameters: dict[str, Parameter] = {
-            self._labels[n]: n for n in self.nodes if isinstance(n, Parameter)
+            self._labels[n]: n for n in self.nodes if isinstance(n, Parameter) and n.trained
         }
         self._executors: dict[tuple, Any] = {}
         self._programs: dict[tuple, Program] = {}
@@ -140,6 +140,8 @@ class Graph:
         for node in self.nodes:
             shape = "?" if shapes[node] is None else str(shapes[node])
             count = f"{node.value.size:,}" if isinstance(node, Parameter) else ""
+            if count and not node.trained:
+                count = f"({count})"
             reads = ", ".join(self._labels[item] for item in node.inputs)
             rows.append((self._labels[node], node.kind, shape, count, reads, _runner(node)))
         return Summary(rows, f"{self!r}"[1:-1])
@@ -700,8 +702,9 @@ class Graph:
             self._lock.release()
 
     def _cast(self) -> None:
-        for node in self.parameters.values():
-            node._cast(self.dtype)
+        for node in self.nodes:
+            if isinstance(node, Parameter):
+                node._cast(self.dtype)
 
     def _clear(self) -> None:
         """Forget values and gradients of an earlier run, so that nothing stale can be read."""
@@ -791,6 +794,7 @@ class Graph:
         key = (outputs, tuple(a.shape[1:] if a.ndim else None for a in arrays.values()))
         if key not in self._programs:
             self._programs[key] = Program.build(self.nodes, outputs, self.dtype, arrays)
+        self._programs[key].check(arrays)
         return self._programs[key]
 
     def _executor(self, outputs: tuple[Node, ...], arrays: dict) -> Any:
@@ -851,8 +855,8 @@ class _Predictor:
             item: np.zeros((1, *shape), graph.dtype)
             for item, shape in zip(self.inputs, features, strict=True)
         }
-        if not self.node.inputs:
-            return None
+        if not self.node.inputs or graph._program((self.node,), arrays).domains:
+            return None  # what is fed must be looked at
         return graph._executor((self.node,), arrays).predictor(self.inputs, self.slow)
 
     def slow(self, arrays: tuple, out: np.ndarray | None = None) -> np.ndarray:

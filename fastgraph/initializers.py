@@ -12,8 +12,8 @@ import numpy as np
 from .errors import ShapeError
 
 __all__ = [
-    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "normal", "ones", "uniform",
-    "zeros",
+    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "kaiming_normal",
+    "kaiming_uniform", "normal", "ones", "uniform", "xavier_normal", "xavier_uniform", "zeros",
 ]  # fmt: skip
 
 
@@ -46,15 +46,20 @@ def glorot_normal(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return normal(shape, 0.0, math.sqrt(2 / sum(_fans(shape))), seed)
 
 
-def he_uniform(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Uniform in ±√(6 / fan_in) (He et al., 2015): for ReLU."""
-    limit = math.sqrt(6 / _fans(shape)[0])
+def he_uniform(shape: tuple[int, ...], seed: int = 0, slope: float = 0.0) -> np.ndarray:
+    """Uniform in ±√(6 / ((1 + slope²)·fan_in)) (He et al., 2015): for ReLU, or LeakyReLU(slope)."""
+    limit = math.sqrt(6 / (_fans(shape)[0] * (1 + slope**2)))
     return uniform(shape, -limit, limit, seed)
 
 
-def he_normal(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Normal with std √(2 / fan_in) (He et al., 2015): for ReLU."""
-    return normal(shape, 0.0, math.sqrt(2 / _fans(shape)[0]), seed)
+def he_normal(shape: tuple[int, ...], seed: int = 0, slope: float = 0.0) -> np.ndarray:
+    """Normal with std √(2 / ((1 + slope²)·fan_in)): as `he_uniform`."""
+    return normal(shape, 0.0, math.sqrt(2 / (_fans(shape)[0] * (1 + slope**2))), seed)
+
+
+# The same under the first names of their authors, as PyTorch calls them.
+xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
+kaiming_uniform, kaiming_normal = he_uniform, he_normal
 
 
 def zeros(shape: tuple[int, ...]) -> np.ndarray:

@@ -7,6 +7,7 @@ registers (see ``Node.__init_subclass__``), so imports keep running one way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from .errors import DataError, GraphError, ShapeError
 
-__all__ = ["Constant", "Input", "Node", "Parameter", "Shape", "aligned", "as_node"]
+__all__ = ["Constant", "Domain", "Input", "Node", "Parameter", "Shape", "aligned", "as_node"]
 
 
 class Shape(NamedTuple):
@@ -38,6 +39,19 @@ class Shape(NamedTuple):
 
     def __str__(self) -> str:
         return "(" + ", ".join(map(str, self.axes)) + ("," if len(self.axes) == 1 else "") + ")"
+
+
+class Domain(NamedTuple):
+    """What an operation accepts from an input that is fed: ``low`` to ``high``, both included.
+
+    ``what`` says what the numbers are, as ``"class labels"``. Whole numbers are labels: they are
+    fed as they are, and no gradient flows to them.
+    """
+
+    what: str
+    low: float
+    high: float = math.inf
+    whole: bool = False
 
 
 class Node:
@@ -87,7 +101,7 @@ class Node:
         if operator is not None:
             Node._operators[operator] = cls
         # A subclass that computes something else is not what its base's kernels compute.
-        if {"forward", "backward"} & vars(cls).keys() and "kernel" not in vars(cls):
+        if {"forward", "backward", "losses", "slopes"} & vars(cls).keys() and "kernel" not in vars(cls):
             cls.kernel = None
 
     def __init__(self, *inputs: Any, name: str | None = None) -> None:
@@ -120,6 +134,10 @@ class Node:
         None, as here: it is found by running `forward` once on the first two rows.
         """
         return None
+
+    def domains(self, *shapes: Shape) -> dict[int, Domain]:
+        """What may be fed to the inputs, by position, where not every number may."""
+        return {}
 
     # What every node offers ------------------------------------------------------------------
 
@@ -248,6 +266,8 @@ class Parameter(Node):
     Parameters:
         value: number or array of finite numbers; it is copied.
         name: by which ``graph.parameters`` finds it.
+        trained: False for an array that no optimizer changes: frozen weights, running statistics.
+            It is no item of ``graph.parameters``.
 
     The value keeps its shape for good; ``parameter.value = new`` and ``parameter.value[...] =
     new`` both write into it. A graph casts its parameters to its own dtype.
@@ -256,13 +276,19 @@ class Parameter(Node):
     #: How often a value of any parameter has moved in memory; who holds addresses looks here.
     _moves: ClassVar[list[int]] = [0]
 
-    def __init__(self, value: Any, name: str | None = None):
+    def __init__(self, value: Any, name: str | None = None, trained: bool = True):
         self._storage: np.ndarray | None = None
+        self._trained = bool(trained)
         super().__init__(name=name)
         array = _numeric(str(self), value)
         if array.size == 0:
             raise ShapeError(f"{self}: a parameter has at least one element, got shape {array.shape}")
         self._storage = _aligned(array, np.dtype(np.float64))
+
+    @property
+    def trained(self) -> bool:
+        """Whether an optimizer changes it."""
+        return self._trained
 
     @property
     def value(self) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from .errors import SettingError
 from .node import Parameter
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 
 @dataclass
@@ -167,6 +167,37 @@ class SGD(Optimizer):
         velocity = self.momentum * slots[0] + gradient
         step = gradient + self.momentum * velocity if self.nesterov else velocity
         return vector - self.learning_rate * step, [velocity]
+
+
+class Adagrad(Optimizer):
+    """Adagrad: ``s ← s + g²``, ``p ← p - learning_rate · g / (√s + epsilon)``.
+
+    Parameters:
+        learning_rate: in (0, ∞).
+        epsilon: in (0, ∞).
+
+    Source: J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning
+    and stochastic optimization" (2011).
+    """
+
+    kernel = "adagrad"
+    slots = 1
+
+    def __init__(self, learning_rate: float = 1e-2, epsilon: float = 1e-10):
+        self.learning_rate = learning_rate
+        self.epsilon = epsilon
+        super().__init__()
+
+    def check(self) -> None:
+        self._number("learning_rate", 0, open_low=True)
+        self._number("epsilon", 0, open_low=True)
+
+    def settings(self) -> tuple[float, ...]:
+        return (self.learning_rate, self.epsilon)
+
+    def update(self, vector, gradient, slots, powers):
+        square = slots[0] + gradient**2
+        return vector - self.learning_rate * gradient / (np.sqrt(square) + self.epsilon), [square]
 
 
 class RMSprop(Optimizer):

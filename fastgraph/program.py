@@ -7,14 +7,15 @@ custom node's ``forward`` where its shape cannot be known otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import GraphError, ShapeError
+from .errors import DataError, GraphError, ShapeError
 from .feeds import shape_of_feed
-from .node import Constant, Input, Node, Parameter, Shape
+from .node import Constant, Domain, Input, Node, Parameter, Shape
 
 __all__ = ["Program", "infer_shapes", "numbers", "read_only"]
 
@@ -70,8 +71,12 @@ class Program:
         outputs: what is asked for.
         shapes: by node; with the number of rows that were bound when it was made.
         dtype: of all values and gradients.
-        trained: the nodes that depend on a parameter, so that training needs their gradient.
-        differentiable: the nodes a step-by-step backward pass gives a gradient: all but constants.
+        trained: the nodes that depend on a trained parameter, so that training needs their
+            gradient.
+        differentiable: the nodes a step-by-step backward pass gives a gradient: all but constants
+            and labels.
+        parameters: the trained ones.
+        domains: what may be fed: (reader, position, `Domain`).
     """
 
     nodes: tuple[Node, ...]
@@ -82,6 +87,7 @@ class Program:
     differentiable: frozenset[Node]
     inputs: tuple[Input, ...]
     parameters: tuple[Parameter, ...]
+    domains: tuple[tuple[Node, int, Domain], ...]
 
     @staticmethod
     def build(
@@ -101,18 +107,68 @@ class Program:
             _probe(needed, shapes, dtype, arrays)
         trained: set[Node] = set()
         for node in needed:
-            if isinstance(node, Parameter) or any(item in trained for item in node.inputs):
+            if _is_trained(node) or any(item in trained for item in node.inputs):
                 trained.add(node)
+        domains = tuple(
+            (node, position, domain)
+            for node in needed
+            for position, domain in node.domains(*(shapes[item] for item in node.inputs)).items()
+            if isinstance(node.inputs[position], (Input, Constant))
+        )
+        labels = {node.inputs[position] for node, position, domain in domains if domain.whole}
+        for node, position, domain in domains:
+            if isinstance(node.inputs[position], Constant):
+                _check_domain(node, position, domain, node.inputs[position].constant)
         return Program(
             nodes=tuple(needed),
             outputs=outputs,
             shapes=shapes,
             dtype=dtype,
             trained=frozenset(trained),
-            differentiable=frozenset(n for n in needed if not isinstance(n, Constant)),
+            differentiable=frozenset(
+                n for n in needed if not isinstance(n, Constant) and n not in labels
+            ),
             inputs=tuple(n for n in needed if isinstance(n, Input)),
-            parameters=tuple(n for n in needed if isinstance(n, Parameter)),
+            parameters=tuple(n for n in needed if _is_trained(n)),
+            domains=domains,
         )
+
+    def check(self, arrays: Mapping[Input, np.ndarray]) -> None:
+        """Raise a `DataError` where what is fed is not what its readers accept."""
+        for node, position, domain in self.domains:
+            if domain.whole and domain.high >= _WHOLE[self.dtype.name]:
+                raise DataError(
+                    f"{node}: {self.dtype} tells whole numbers apart up to "
+                    f"{_WHOLE[self.dtype.name]:,}, and {domain.what} go up to {domain.high:,}; "
+                    "use dtype='float64'"
+                )
+            item = node.inputs[position]
+            if isinstance(item, Input):
+                _check_domain(node, position, domain, arrays[item])
+
+
+#: Up to here floats hold whole numbers exactly.
+_WHOLE = {"float32": 2**24, "float64": 2**53}
+
+
+def _is_trained(node: Node) -> bool:
+    return isinstance(node, Parameter) and node.trained
+
+
+def _check_domain(node: Node, position: int, domain: Domain, array: np.ndarray) -> None:
+    wrong = (array < domain.low) | (array > domain.high)
+    if domain.whole:
+        wrong |= array != np.floor(array)
+    if not wrong.any():
+        return
+    at = np.unravel_index(int(np.argmax(wrong)), array.shape)
+    place = f" at {tuple(map(int, at))}" if at else ""
+    kind = "whole numbers" if domain.whole else "numbers"
+    span = "or more" if domain.high == math.inf else f"to {domain.high:g}"
+    raise DataError(
+        f"{node.inputs[position]}: {domain.what} of {node} are {kind}, {domain.low:g} {span}; got "
+        f"{array[at]:g}{place}"
+    )
 
 
 def _needed(nodes: Iterable[Node], outputs: tuple[Node, ...]) -> list[Node]:

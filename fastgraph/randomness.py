@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["permutation", "random_bits"]
+__all__ = ["chances", "permutation", "random_bits"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -39,3 +39,15 @@ def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
         j = picks[i]
         order[i], order[j] = order[j], order[i]
     return np.array(order, dtype=np.int64)
+
+
+def chances(seed: int, step: int, place: int, rows: np.ndarray, size: int) -> np.ndarray:
+    """One of 2³² equally likely numbers for each of ``size`` elements of each of ``rows``.
+
+    They differ from step to step and from place to place; two elements share 64 random bits.
+    """
+    (drawn,) = random_bits(seed, (1 << 63) + place, np.array([step], np.uint64))
+    elements = rows.astype(np.uint64)[:, None] * np.uint64(size) + np.arange(size, dtype=np.uint64)
+    bits = random_bits(int(drawn), 0, elements >> np.uint64(1))
+    high = (elements & np.uint64(1)).astype(bool)
+    return np.where(high, bits >> np.uint64(32), bits & np.uint64(0xFFFFFFFF))

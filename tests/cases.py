@@ -9,6 +9,7 @@ engines, and nothing here runs a graph.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import fmean, pvariance
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,21 @@ class Operand:
 
     shape: tuple[int, ...]
     batched: bool
+    count: int = 0  # of classes, for labels; 0: any number
 
     def __str__(self):
-        return "x".join(map(str, (*"n" * self.batched, *self.shape))) or "()"
+        shape = "x".join(map(str, (*"n" * self.batched, *self.shape))) or "()"
+        return shape + f"<{self.count}" * bool(self.count)
 
 
 def rows(*shape):
     """An operand with a batch axis; ``shape`` is one row's."""
     return Operand(shape, True)
+
+
+def labels(count, *shape):
+    """Data of whole numbers from 0 to ``count - 1``; no gradient flows to it."""
+    return Operand(shape, True, count)
 
 
 def single(*shape):
@@ -70,6 +78,7 @@ class Row:
         variants: shapes and options to try.
         bad: what it must refuse.
         ranges: one (low, high) for all operands, or one for each.
+        in_fit: the formula while `fit` trains, where it is another one.
     """
 
     operation: type[fg.Node]
@@ -77,6 +86,7 @@ class Row:
     variants: tuple[Variant, ...]
     bad: tuple[Bad, ...]
     ranges: tuple = ((-2.0, 2.0),)
+    in_fit: Callable[..., Any] | None = None
 
     @property
     def name(self):
@@ -235,6 +245,98 @@ BAD_LOSSES = (
     Bad((rows(), single(5)), "both must have one shape"),
 )
 
+#: With sample weights: one a row, and one an element.
+WEIGHTED = (
+    Variant((rows(), rows(), rows())),
+    Variant((rows(1), rows(1), rows())),
+    Variant((rows(1), rows(1), rows(1))),
+    Variant((rows(5), rows(5), rows())),
+    Variant((rows(5), rows(5), rows(1))),
+    Variant((rows(5), rows(5), rows(5))),
+    Variant((rows(3, 2), rows(3, 2), rows())),
+    Variant((rows(3, 2), rows(3, 2), rows(3, 2))),
+    Variant((rows(37), rows(37), rows()), n=31),
+    Variant((rows(37), rows(37), rows(37)), n=31),
+    Variant((rows(5), single(5), rows())),
+    Variant((rows(1), rows(1), rows()), n=2),
+)
+
+#: Shapes with a last axis of classes.
+VECTORS = (
+    Variant((rows(5),)),
+    Variant((rows(1),)),
+    Variant((rows(37),), n=31),
+    Variant((rows(67),), n=3),
+    Variant((rows(3, 2),)),
+    Variant((rows(5),), n=1),
+    Variant((single(5),)),
+    Variant((single(5, 3),)),
+)
+
+BAD_VECTORS = (Bad((rows(),), "a feature axis is needed"),)
+
+
+def with_options(variants, **options):
+    """The variants, each with these options."""
+    return tuple(Variant(v.operands, options, v.n) for v in variants)
+
+
+def weighted_mean(loss):
+    """The mean of ``loss`` of each pair of numbers, weighted where there is a third operand."""
+
+    def formula(y, p, w=None, **options):
+        y, p = np.broadcast_arrays(y, p)
+        losses = np.vectorize(lambda a, b: loss(a, b, **options), otypes=[float])(y, p)
+        if w is None:
+            return losses.mean()
+        rows_of_losses, rows_of_weights = losses.reshape(len(losses), -1), w.reshape(len(w), -1)
+        weights = np.repeat(rows_of_weights, rows_of_losses.shape[1] // rows_of_weights.shape[1], 1)
+        return (weights * rows_of_losses).sum() / weights.sum()
+
+    return formula
+
+
+def softmax(x):
+    powers = each(math.exp)(x)
+    return powers / total(powers, -1, keepdims=True)
+
+
+def concatenated(*arrays, axis=-1):
+    moved = [np.moveaxis(a, axis, 0) for a in arrays]
+    return np.moveaxis(np.array([part for a in moved for part in a]), 0, axis)
+
+
+def sliced(x, start=None, stop=None, step=None, axis=-1):
+    moved = np.moveaxis(x, axis, 0)
+    taken = [moved[i] for i in range(*slice(start, stop, step).indices(len(moved)))]
+    return np.moveaxis(np.array(taken), 0, axis)
+
+
+def layer_norm(x, gamma, beta, epsilon=1e-5):
+    m = mean(x, -1, keepdims=True)
+    variance = mean(x**2, -1, keepdims=True) - m**2
+    return (x - m) * gamma / (variance + epsilon) ** 0.5 + beta
+
+
+def batch_norm(x, gamma, beta, m, variance, epsilon=1e-5, momentum=0.1):
+    scale = gamma * (variance + epsilon) ** -0.5
+    return x * scale + (beta - m * scale)
+
+
+def batch_norm_in_fit(x, gamma, beta, m, variance, **options):
+    columns = x.reshape(-1, x.shape[-1]).T.tolist()
+    m, variance = [np.array([f(c) for c in columns]) for f in (fmean, pvariance)]
+    return batch_norm(x, gamma, beta, m, variance, **options)
+
+
+def cross_entropy(y, z, w=None):
+    if y.ndim < z.ndim:
+        y = (np.rint(y)[..., None] == np.arange(z.shape[-1])).astype(float)
+    losses = -total(y * np.log(softmax(z)), -1)
+    w = np.ones_like(losses) if w is None else w.reshape(w.shape + (1,) * (losses.ndim - w.ndim))
+    return (w * losses).sum() / np.broadcast_to(w, losses.shape).sum()
+
+
 OPERATIONS = (
     Row(fg.Add, lambda a, b: a - (-b), binary(), BAD_BINARY),
     Row(fg.Subtract, lambda a, b: a + (-1.0) * b, binary(), BAD_BINARY),
@@ -332,21 +434,267 @@ OPERATIONS = (
     ),
     Row(
         fg.MSE,
-        lambda a, b: sum((u - v) ** 2 for u, v in pairs(a, b)) / max(a.size, b.size),
-        LOSSES,
+        weighted_mean(lambda y, p: (p - y) ** 2),
+        LOSSES + WEIGHTED,
         BAD_LOSSES,
+        ((-2.0, 2.0), (-2.0, 2.0), (0.1, 2.0)),
     ),
     Row(
         fg.MAE,
-        lambda a, b: sum(abs(u - v) for u, v in pairs(a, b)) / max(a.size, b.size),
-        LOSSES,
+        weighted_mean(lambda y, p: abs(p - y)),
+        LOSSES + WEIGHTED,
         BAD_LOSSES,
+        ((-2.0, 2.0), (-2.0, 2.0), (0.1, 2.0)),
+    ),
+    Row(fg.Maximum, each(max), binary(), BAD_BINARY),
+    Row(fg.Minimum, each(min), binary(), BAD_BINARY),
+    Row(fg.Sin, each(math.sin), unary(), (), ((-9.0, 9.0),)),
+    Row(fg.Cos, each(math.cos), unary(), (), ((-9.0, 9.0),)),
+    Row(
+        fg.Clip,
+        lambda x, low=-math.inf, high=math.inf: each(lambda v: min(max(v, low), high))(x),
+        with_options(unary(), low=-1.0, high=0.7)
+        + (
+            Variant((rows(5),), {"low": 0.2}),
+            Variant((rows(5),), {"high": 0.2}),
+            Variant((rows(5),)),
+        ),
+        (
+            Bad((rows(5),), "low must not be above high", {"low": 2, "high": 1}, fg.SettingError),
+            Bad((rows(5),), "must be numbers or None", {"low": "0"}, fg.SettingError),
+        ),
+    ),
+    Row(
+        fg.LeakyReLU,
+        lambda x, slope=0.01: each(lambda v: v if v > 0 else slope * v)(x),
+        unary(Variant((rows(5),), {"slope": 0.3}), Variant((rows(5),), {"slope": 2})),
+        (Bad((rows(5),), "slope must be a number, 0 or more", {"slope": -1}, fg.SettingError),),
+    ),
+    Row(
+        fg.ELU,
+        lambda x, alpha=1.0: each(lambda v: v if v > 0 else alpha * math.expm1(v))(x),
+        unary(Variant((rows(37),), {"alpha": 0.3}), Variant((rows(5),), {"alpha": 0})),
+        (Bad((rows(5),), "alpha must be a number, 0 or more", {"alpha": "1"}, fg.SettingError),),
+        ((-5.0, 3.0),),
+    ),
+    Row(
+        fg.GELU,
+        each(lambda x: x / 2 * (1 + math.erf(x / math.sqrt(2)))),
+        unary(),
+        (),
+        ((-2.5, 6.0),),
+    ),
+    Row(fg.SiLU, each(lambda x: x / (1 + math.exp(-x))), unary(), (), ((-9.0, 9.0),)),
+    Row(fg.Softplus, each(lambda x: math.log(1 + math.exp(x))), unary(), (), ((-9.0, 4.0),)),
+    Row(fg.Softmax, softmax, VECTORS, BAD_VECTORS, ((-4.0, 4.0),)),
+    Row(fg.LogSoftmax, lambda x: np.log(softmax(x)), VECTORS, BAD_VECTORS, ((-4.0, 4.0),)),
+    Row(
+        fg.Reshape,
+        lambda x, features: np.array(x.ravel()).reshape(
+            (len(x), *((features,) if isinstance(features, int) else features))
+        ),
+        (
+            Variant((rows(6),), {"features": (3, 2)}),
+            Variant((rows(3, 5),), {"features": -1}),
+            Variant((rows(3, 5),), {"features": (5, -1)}),
+            Variant((rows(1),), {"features": ()}),
+            Variant((rows(),), {"features": (1, 1)}),
+            Variant((rows(37, 2),), {"features": 74}, n=1),
+        ),
+        (
+            Bad((rows(5),), "has 5 elements, which do not make (3, 2)", {"features": (3, 2)}),
+            Bad((rows(5),), "do not make (3, -1)", {"features": (3, -1)}),
+            Bad((rows(5),), "at most one -1", {"features": (-1, -1)}),
+            Bad((single(5),), "only what has a batch axis", {"features": 5}),
+        ),
+    ),
+    Row(
+        fg.Concatenate,
+        concatenated,
+        (
+            Variant((rows(5), rows(3))),
+            Variant((rows(5),)),
+            Variant((rows(1), rows(1), rows(37)), n=13),
+            Variant((rows(2), rows(3), rows(1), rows(2), rows(2))),
+            Variant((rows(3, 2), rows(3, 5))),
+            Variant((rows(3, 2), rows(5, 2)), {"axis": 1}),
+            Variant((rows(3, 5, 2), rows(3, 1, 2)), {"axis": -2}, n=3),
+            Variant((rows(5), rows(3)), n=1),
+            Variant((single(5), single(3))),
+            Variant((single(3, 2), single(1, 2)), {"axis": 0}),
+        ),
+        (
+            Bad((rows(5), rows(3)), "axis 0 of (n, 5) is the batch", {"axis": 0}),
+            Bad((rows(5), rows(3)), "axis 2 is out of range", {"axis": 2}),
+            Bad((rows(3, 2), rows(2, 2)), "may differ along axis -1 alone"),
+            Bad((rows(5), rows()), "may differ along axis -1 alone"),
+            Bad((rows(5), single(5)), "may differ along axis -1 alone"),
+        ),
+    ),
+    Row(
+        fg.Slice,
+        sliced,
+        (
+            Variant((rows(5),), {"start": 1, "stop": 4}),
+            Variant((rows(5),), {"stop": -1}),
+            Variant((rows(37),), {"start": 3, "step": 5}, n=13),
+            Variant((rows(5),), {"step": -1}),
+            Variant((rows(5),)),
+            Variant((rows(3, 5),), {"start": 1, "axis": 1}),
+            Variant((rows(3, 5),), {"start": 2, "stop": 3, "axis": -1}),
+            Variant((rows(3, 5, 2),), {"start": 1, "stop": 5, "step": 2, "axis": -2}, n=3),
+            Variant((rows(5),), {"start": 2}, n=1),
+            Variant((single(5, 3),), {"start": 2, "axis": 0}),
+        ),
+        (
+            Bad((rows(5),), "axis 0 of (n, 5) is the batch", {"axis": 0}),
+            Bad((rows(5),), "axis 2 is out of range", {"axis": 2}),
+            Bad((rows(5),), "leaves nothing of axis -1", {"start": 5}),
+            Bad((rows(5),), "step must not be 0", {"step": 0}),
+            Bad((rows(5),), "are whole numbers", {"start": 0.5}),
+        ),
+    ),
+    Row(
+        fg.Embedding,
+        lambda i, W: np.einsum("...k,kj->...j", np.rint(i)[..., None] == np.arange(len(W)), W),
+        (
+            Variant((labels(5), single(5, 3))),
+            Variant((labels(5), single(5, 1))),
+            Variant((labels(11, 2), single(11, 3))),
+            Variant((labels(41, 2, 3), single(41, 37)), n=5),
+            Variant((labels(5), single(5, 3)), n=1),
+            Variant((labels(2), single(2, 19)), n=31),
+        ),
+        (
+            Bad((labels(5), single(5)), "(categories, width) is expected"),
+            Bad((labels(5), rows(5, 3)), "(categories, width) is expected"),
+            Bad((single(), single(5, 3)), "indices are data", error=fg.GraphError),
+        ),
+    ),
+    Row(
+        fg.Dropout,
+        lambda x, rate: x + 0.0,
+        with_options(unary(), rate=0.0),
+        (
+            Bad((rows(5),), "rate must be a number in [0, 1)", {"rate": 1}, fg.SettingError),
+            Bad((rows(5),), "rate must be a number in [0, 1)", {"rate": "0"}, fg.SettingError),
+        ),
+    ),
+    Row(
+        fg.LayerNorm,
+        layer_norm,
+        (
+            Variant((rows(5), single(5), single(5))),
+            Variant((rows(37), single(37), single(37)), n=13),
+            Variant((rows(3, 5), single(5), single(5))),
+            Variant((rows(2), single(2), single(2)), {"epsilon": 0.5}, n=1),
+            Variant((single(3, 5), single(5), single(5))),
+        ),
+        (
+            Bad((rows(5), single(3), single(5)), "gamma has (3,); gamma must have shape (5,)"),
+            Bad((rows(5), single(5), rows(5)), "beta must have shape (5,)"),
+            Bad((rows(), single(1), single(1)), "x needs a feature axis"),
+            Bad(
+                (rows(5), single(5), single(5)),
+                "epsilon must be a number above 0",
+                {"epsilon": 0},
+                fg.SettingError,
+            ),
+        ),
+    ),
+    Row(
+        fg.BatchNorm,
+        batch_norm,
+        (
+            Variant((rows(5), *[single(5)] * 4)),
+            Variant((rows(37), *[single(37)] * 4), n=31),
+            Variant((rows(3, 5), *[single(5)] * 4)),
+            Variant((rows(1), *[single(1)] * 4), {"epsilon": 0.5, "momentum": 0.3}),
+            Variant((rows(5), *[single(5)] * 4), {"epsilon": 0.5}, n=1),
+        ),
+        (
+            Bad((rows(5), single(3), *[single(5)] * 3), "gamma must have shape (5,)"),
+            Bad((rows(5), *[single(5)] * 3, single(3)), "variance must have shape (5,)"),
+            Bad((rows(), *[single(1)] * 4), "x needs a feature axis"),
+            Bad((single(3, 5), *[single(5)] * 4), "a batch axis is needed"),
+            Bad(
+                (rows(5), *[single(5)] * 4),
+                "momentum must be in (0, 1]",
+                {"momentum": 2},
+                fg.SettingError,
+            ),
+        ),
+        ((-2.0, 2.0), (-2.0, 2.0), (-2.0, 2.0), (-2.0, 2.0), (0.5, 2.0)),
+        in_fit=batch_norm_in_fit,
+    ),
+    Row(
+        fg.Huber,
+        weighted_mean(
+            lambda y, p, delta=1.0: (
+                (p - y) ** 2 / 2 if abs(p - y) <= delta else delta * (abs(p - y) - delta / 2)
+            )
+        ),
+        LOSSES + WEIGHTED + (Variant((rows(5), rows(5)), {"delta": 0.3}),),
+        (
+            *BAD_LOSSES,
+            Bad((rows(), rows()), "a number in (0, inf)", {"delta": 0}, fg.SettingError),
+        ),
+        ((-2.0, 2.0), (-2.0, 2.0), (0.1, 2.0)),
+    ),
+    Row(
+        fg.QuantileLoss,
+        weighted_mean(lambda y, p, quantile=0.5: (quantile - (y < p)) * (y - p)),
+        LOSSES + WEIGHTED + (Variant((rows(5), rows(5)), {"quantile": 0.9}),),
+        (
+            *BAD_LOSSES,
+            Bad((rows(), rows()), "a number in (0, 1)", {"quantile": 1}, fg.SettingError),
+        ),
+        ((-2.0, 2.0), (-2.0, 2.0), (0.1, 2.0)),
+    ),
+    Row(
+        fg.PoissonLoss,
+        weighted_mean(lambda y, p: math.exp(p) - y * p),
+        LOSSES + WEIGHTED,
+        BAD_LOSSES,
+        ((0.1, 3.0), (-2.0, 2.0), (0.1, 2.0)),
+    ),
+    Row(
+        fg.BinaryCrossEntropy,
+        weighted_mean(
+            lambda y, p: y * math.log(1 + math.exp(-p)) + (1 - y) * math.log(1 + math.exp(p))
+        ),
+        LOSSES + WEIGHTED,
+        BAD_LOSSES,
+        ((0.1, 0.9), (-4.0, 4.0), (0.1, 2.0)),
+    ),
+    Row(
+        fg.SoftmaxCrossEntropy,
+        cross_entropy,
+        (
+            Variant((labels(3), rows(3))),
+            Variant((labels(37), rows(37)), n=31),
+            Variant((labels(2), rows(2)), n=1),
+            Variant((labels(5, 3), rows(3, 5))),
+            Variant((labels(5, 3, 2), rows(3, 2, 5)), n=3),
+            Variant((rows(3), rows(3))),
+            Variant((rows(3, 5), rows(3, 5))),
+            Variant((labels(3), rows(3), rows())),
+            Variant((labels(5, 3), rows(3, 5), rows())),
+            Variant((labels(5, 3), rows(3, 5), rows(3))),
+            Variant((rows(7), rows(7), rows()), n=13),
+            Variant((single(3), single(3))),
+        ),
+        (
+            Bad((rows(1), rows(3)), "class labels of shape (n,) or one-hot rows of shape (n, 3)"),
+            Bad((rows(), rows(1)), "for one logit use BinaryCrossEntropy"),
+            Bad((rows(), rows()), "for one logit use BinaryCrossEntropy"),
+            Bad((rows(5), single(5)), "must be class labels"),
+            Bad((single(), single(3)), "class labels are data", error=fg.GraphError),
+            Bad((rows(), rows(3), rows(3)), "one weight a row or an element is expected"),
+        ),
+        ((0.05, 0.3), (-4.0, 4.0), (0.1, 2.0)),
     ),
 )
-
-
-def pairs(a, b):
-    return zip(*(m.ravel() for m in np.broadcast_arrays(a, b)), strict=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,13 +710,18 @@ class Case:
     def arrays(self, seed=0):
         """A float64 array for each operand, always the same for one seed."""
         random = np.random.default_rng([seed, *str(self).encode()])
-        return [
-            random.uniform(*self.row.range(i), (self.variant.n, *o.shape) if o.batched else o.shape)
-            for i, o in enumerate(self.variant.operands)
-        ]
+        found = []
+        for i, o in enumerate(self.variant.operands):
+            shape = (self.variant.n, *o.shape) if o.batched else o.shape
+            if o.count:
+                found.append(random.integers(0, o.count, shape))
+            else:
+                found.append(random.uniform(*self.row.range(i), shape))
+        return found
 
-    def formula(self, *arrays):
-        return np.asarray(self.row.formula(*arrays, **self.variant.options), dtype=float)
+    def formula(self, *arrays, in_fit=False):
+        formula = self.row.in_fit if in_fit and self.row.in_fit else self.row.formula
+        return np.asarray(formula(*arrays, **self.variant.options), dtype=float)
 
     def build(self, *operands):
         return self.row.operation(*operands, **self.variant.options)
@@ -376,7 +729,7 @@ class Case:
     def nodes(self, arrays):
         """A node for each operand, and the feeds of those that are inputs."""
         nodes, feeds = [], {}
-        for letter, operand, array in zip("abc", self.variant.operands, arrays, strict=False):
+        for letter, operand, array in zip("abcde", self.variant.operands, arrays, strict=False):
             if operand.batched:
                 node = fg.Input(letter, shape=operand.shape)
                 feeds[node] = array

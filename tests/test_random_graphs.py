@@ -119,11 +119,78 @@ class Drawn:
         return self.apply(fg.Add, self.apply(fg.Sigmoid, pair), self.constant(0.5))
 
     def bent(self, i, j, k):
-        operation = fg.Tanh if self.smooth else (fg.ReLU, fg.Abs)[k % 2]
+        operation = fg.Tanh if self.smooth else (fg.ReLU, fg.Abs, fg.LeakyReLU)[k % 3]
         self.apply(operation, self.pick(i))
 
+    def bounded(self, i, j, k):
+        a, b = self.two(i, j)
+        if k % 3 and not self.smooth:
+            self.apply((fg.Maximum, fg.Minimum)[k % 2], a, b)
+        elif not self.smooth:
+            self.apply(fg.Clip, a, low=-0.6, high=0.7)
+
     def smooth_unary(self, i, j, k):
-        self.apply((fg.Sigmoid, fg.Tanh, fg.Negate)[k % 3], self.pick(i))
+        kinds = (fg.Sigmoid, fg.Tanh, fg.Negate, fg.GELU, fg.SiLU, fg.Softplus, fg.Sin, fg.Cos)
+        kinds += (fg.ELU,)
+        self.apply(kinds[k % len(kinds)], self.pick(i))
+
+    def vector(self, i):
+        """Something with a feature axis, and rows."""
+        return self.pick(i, lambda shape: shape.batched and len(shape.features) > 0)
+
+    def of_classes(self, i, j, k):
+        x = self.vector(i)
+        if x[1].batched:
+            self.apply((fg.Softmax, fg.LogSoftmax)[k % 2], x)
+
+    def normalised(self, i, j, k):
+        x = self.vector(i)
+        size = x[1].features[-1:]
+        scales = [self.parameter(size), self.parameter(size)]
+        if k % 2 or not x[1].batched:
+            self.apply(fg.LayerNorm, x, *scales, epsilon=0.5)
+            return
+        number, shape = len(self.nodes), fg.Shape(None, size)
+        running = [
+            (fg.Parameter(np.full(size, v), f"r{number}_{v}", trained=False), shape)
+            for v in (0.25, 1.5)
+        ]
+        self.apply(fg.BatchNorm, x, *scales, *running, epsilon=0.5)
+
+    def moved(self, i, j, k):
+        x = self.pick(i, lambda shape: shape.batched)
+        y = self.pick(j, lambda shape: shape == x[1])
+        if k % 3 == 0 or not x[1].features:
+            self.apply(fg.Reshape, x, features=-1)
+        elif k % 3 == 1:
+            self.apply(fg.Slice, x, start=k % x[1].features[-1], step=1 + k % 2)
+        else:
+            self.apply(fg.Concatenate, x, y, x, axis=-1 - k % len(x[1].features))
+
+    def dropped(self, i, j, k):
+        self.apply(fg.Dropout, self.pick(i), rate=(0.3, 0.75)[k % 2])
+
+    def labels(self, count):
+        node = fg.Input(f"l{len(self.nodes)}", shape=())
+        self.feeds[node] = self.draw.integers(0, count, self.n)
+        return node, fg.Shape(self.n, ())
+
+    def looked_up(self, i, j, k):
+        count = PRIMES[1 + i % 4]
+        self.apply(fg.Embedding, self.labels(count), self.parameter((count, PRIMES[j % 5])))
+
+    def class_loss(self, i, j, k):
+        logits = self.vector(i)
+        if isinstance(logits[0], (fg.Sigmoid, fg.Softmax)):
+            logits = self.apply(fg.Negate, logits)  # probabilities are refused
+        if logits[1].batched and len(logits[1].features) == 1 and logits[1].features[0] > 1:
+            weights = (self.row_weights(),) * (k % 2)
+            self.apply(fg.SoftmaxCrossEntropy, self.labels(logits[1].features[0]), logits, *weights)
+
+    def row_weights(self):
+        node = fg.Input(f"w{len(self.nodes)}", shape=())
+        self.feeds[node] = self.draw.uniform(0.5, 1.5, self.n)
+        return node, fg.Shape(self.n, ())
 
     def exp(self, i, j, k):
         self.apply(fg.Exp, self.apply(fg.Tanh, self.pick(i)))
@@ -159,7 +226,14 @@ class Drawn:
     def loss_of_two(self, i, j, k):
         a = self.pick(i)
         b = self.pick(j, lambda shape: shape == a[1])
-        self.apply(fg.MSE if self.smooth or k % 2 else fg.MAE, a, b)
+        weights = (self.row_weights(),) * (k % 2 and a[1].batched)
+        kinds = (fg.MSE, fg.Huber, fg.PoissonLoss, fg.BinaryCrossEntropy, fg.MAE, fg.QuantileLoss)
+        kind = kinds[k % (4 if self.smooth else 6)]
+        if kind is fg.PoissonLoss:
+            b = self.apply(fg.Tanh, b)
+        elif kind is fg.BinaryCrossEntropy:
+            b = self.apply(fg.Negate, b)
+        self.apply(kind, a if kind in (fg.MSE, fg.MAE) else self.positive(a), b, *weights)
 
     def custom(self, i, j, k):
         x = self.pick(i, lambda shape: shape.batched)
@@ -182,8 +256,8 @@ class Drawn:
 
 
 OPERATIONS = [name for name in vars(Drawn) if name not in {
-    "__init__", "keep", "parameter", "pick", "apply", "constant", "two", "positive",
-    "sum_of_what_is_left"} and not name.startswith("__")]  # fmt: skip
+    "__init__", "keep", "parameter", "pick", "apply", "constant", "two", "positive", "vector",
+    "labels", "row_weights", "sum_of_what_is_left"} and not name.startswith("__")]  # fmt: skip
 STEP = st.tuples(st.sampled_from(OPERATIONS), *[st.integers(0, 59)] * 3)
 
 
@@ -253,7 +327,8 @@ def assert_engines_agree(spec, dtype, runs=RUNS):
     drawn = Drawn(spec)
     graph = fg.Graph(drawn.loss, dtype=dtype)
     feeds = {node: drawn.feeds[node] for node in graph.inputs}
-    start = {node: node.value.copy() for node in graph.parameters.values()}
+    parameters = [node for node in graph.nodes if isinstance(node, fg.Parameter)]
+    start = {node: node.value.copy() for node in parameters}
     tolerance = STEP_TOLERANCE[dtype]
     found = {}
     for engine in ("numpy", "native"):
@@ -301,7 +376,7 @@ def test_the_graphs_are_what_they_should_be():
     """They vary, share nodes, use every operation, and are deep enough to mean something."""
     kinds, sizes, shared = set(), set(), []
 
-    @settings(max_examples=100)
+    @settings(max_examples=600)
     @given(spec=graphs(rows=(3,)))
     def collect(spec):
         graph = fg.Graph(Drawn(spec).loss)

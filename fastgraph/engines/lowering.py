@@ -17,19 +17,34 @@ import numpy as np
 
 from ..errors import GraphError
 from ..node import Constant, Input, Node, Parameter, Shape
-from ..ops import Add, Linear, MatMul, Multiply, ReLU, Sigmoid, Tanh
+from ..ops import (
+    MAE,
+    MSE,
+    Add,
+    Concatenate,
+    Linear,
+    MatMul,
+    Multiply,
+    ReLU,
+    Sigmoid,
+    SoftmaxCrossEntropy,
+    Tanh,
+)
 from ..ops.elementwise import Elementwise
 from ..ops.losses import Loss
 from ..ops.reductions import Mean, Reduction
+from ..ops.rowwise import Rowwise, Training
 from ..program import Program
 
 __all__ = ["STAGES", "Buffer", "CustomBack", "CustomForward", "Lowered", "Step", "lower"]
 
 # Stages, in the order of ``csrc/plan.pxi``.
-STAGES = ONCE, SEED, ROWS, BACK, TAIL, ONCE_BACK = range(6)
+STAGES = ONCE, SEED, ROWS, BACK, TAIL, ONCE_BACK, KEEP = range(7)
 
 # Positions of operands and flags, as in ``csrc/native.pyx`` and the kernels.
-IN, OUT, GRAD, TO, MORE = 0, 3, 4, 5, 8
+IN, OUT, GRAD, TO, MORE, MORE2 = 0, 3, 4, 5, 8, 9
+#: Operands of the inputs, of their gradients, and the flags how these are written, by position.
+INPUTS, TARGETS, HOW = (0, 1, 2, 10, 11), (5, 6, 7, 12, 13), (0, 1, 2, 8, 9)
 WRITE, ADD, FIRST = 0, 1, 2
 VALUE = 7
 LONE0, PER_ROW = 3, 3
@@ -62,7 +77,7 @@ class Step:
     batched: bool
     operands: list[Buffer | None]
     sizes: tuple[int, ...] = ()
-    flags: list[int] = field(default_factory=lambda: [0] * 8)
+    flags: list[int] = field(default_factory=lambda: [0] * 10)
     numbers: tuple[float, ...] = ()
     table: np.ndarray | None = None
     call: CustomForward | CustomBack | None = None
@@ -78,6 +93,7 @@ class Lowered:
         values: each node's value buffer (not of nodes fused away).
         gradients: each node's gradient buffer, where it has one.
         contributions: ``{(node, position): buffer}``, for step-by-step runs.
+        totals: (data, its sum over the batch), which must be there before the rows run.
         whole: the rows depend on all rows, so a batch runs in one block.
         buffers: all buffers but parameters, constants and data, in the order they were made.
     """
@@ -86,6 +102,7 @@ class Lowered:
     values: dict[Node, Buffer]
     gradients: dict[Node, Buffer]
     contributions: dict[tuple[Node, int], Buffer]
+    totals: list[tuple[Buffer, Buffer]]
     whole: bool
     buffers: list[Buffer]
 
@@ -95,7 +112,8 @@ def lower(program: Program, mode: str, rows: int, output: Node | None = None) ->
 
     Parameters:
         mode: ``"inspect"`` (forward and backward, every value and contribution kept, in one
-            block), ``"evaluate"`` (forward alone) or ``"train"`` (fused, block by block).
+            block), ``"evaluate"`` (forward alone), ``"train"`` (fused, block by block) or
+            ``"gradient"`` (as that, of what evaluation computes).
         rows: rows a step, which decide what pays.
         output: which output gradients start from.
     """
@@ -106,7 +124,8 @@ class _Lowering:
     def __init__(self, program: Program, mode: str, rows: int, output: Node):
         self.program = program
         self.output = output
-        self.mode = mode
+        self.training = mode == "train"  # else what trains otherwise does as in evaluation
+        self.mode = mode = "train" if mode == "gradient" else mode
         self.rows = rows
         self.shapes = program.shapes
         self.batched = {node: shape.batched for node, shape in program.shapes.items()}
@@ -121,6 +140,8 @@ class _Lowering:
         self.spread_to: dict[tuple[Node, bool, tuple[int, ...]], Step] = {}  # by what and shape
         self.transposed: dict[Node, Buffer] = {}
         self.copies: dict[Node, Buffer] = {}
+        self.totals: dict[Node, Buffer] = {}  # sums over the batch
+        self.memories: dict[Node, list[Buffer]] = {}  # what kernels keep until backward
         self.repeats: dict[tuple[Node, int], Buffer] = {}
         self.described: dict[Node, Step] = {}
         self.stage_of: dict[Node, int] = {}
@@ -167,6 +188,13 @@ class _Lowering:
             custom = node.kernel is None and bool(node.inputs)
             if custom and any(self.batched[item] for item in node.inputs):
                 return True
+            if self.training and isinstance(node, Training) and node.running:
+                return True
+            if isinstance(node, Loss) and len(node.inputs) > 2 and node.kernel is not None:
+                weight = node.inputs[2]  # the rows need the sum of the weights
+                fed = isinstance(weight, Input) and self.batched[weight]
+                if weight in self.wanted or not fed:
+                    return True
             if self.mode == "train" and node in self.summed and not self._reduces(node):
                 # Its gradients are wanted before the rows have run: none may read their sums.
                 for position, item in enumerate(node.inputs):
@@ -269,8 +297,10 @@ class _Lowering:
                     if self._stage(node) == stage and node not in self.done_back:
                         self._backward(node)
         return Lowered(
-            self.stages, self.values, self.gradients, self.contributions, self.whole, self.buffers
-        )
+            self.stages, self.values, self.gradients, self.contributions,
+            [] if self.whole else [(self._value(n), total) for n, total in self.totals.items()],
+            self.whole, self.buffers,
+        )  # fmt: skip
 
     def _seed_stage(self, forward: list[Node]) -> None:
         """Gradients from the output down to the sums over rows: before the rows."""
@@ -283,6 +313,9 @@ class _Lowering:
             self._head(node, self.heads[node])
             return
         stage = self._stage(node)
+        if _runs(node, Concatenate):
+            self._join(node, stage)
+            return
         step = self._describe(node, stage)
         step.kernel += "_forward"
         step.operands[OUT] = self._value(self.fused.get(node, node))
@@ -299,6 +332,14 @@ class _Lowering:
         self.stages[stage].append(step)
         if node in self.done_back:
             self._after_back(node, step, ROWS)
+        if self._trains(node) and node.keeps():
+            keep = self._describe(node, stage)
+            keep.kernel = f"{node.kernel}_keep"
+            keep.batched = False
+            for position in node.running:
+                if position not in node.keeps():
+                    keep.operands[INPUTS[position]] = None
+            self.stages[KEEP].append(keep)
 
     def _head(self, loss: Loss, layer: Node) -> None:
         """A loss and the layer before it as one step, forward and backward."""
@@ -323,6 +364,9 @@ class _Lowering:
             return
         forward_stage = self._stage(node)
         stage = {ROWS: BACK, TAIL: SEED, ONCE: ONCE_BACK}[forward_stage]
+        if _runs(node, Concatenate):
+            self._part(node, stage)
+            return
         step = self._describe(node, forward_stage, backward=True)
         step.kernel += "_backward"
         step.operands[OUT] = self._value(owner)
@@ -347,15 +391,18 @@ class _Lowering:
             targets = []
             for position in range(len(node.inputs)):
                 spread = self.spreads.get((node, position))
-                if spread is not None and node.inputs[position] in self.wanted:
+                if self._trains(node) and position in node.running:
+                    targets.append((None, WRITE))
+                elif spread is not None and node.inputs[position] in self.wanted:
                     # The gradient of the spread operand first; it is summed back after.
                     out = spread.operands[OUT]
                     targets.append((self._new(out.space, out.size), WRITE))
                 else:
                     targets.append(self._target(node, position))
-        for position, (buffer, how) in enumerate(targets[:3]):
-            step.operands[TO + position] = buffer
-            step.flags[position] = how
+        if step.call is None:
+            for position, (buffer, how) in enumerate(targets):
+                step.operands[TARGETS[position]] = buffer
+                step.flags[HOW[position]] = how
         if isinstance(step.call, CustomBack):
             step.call.gradient = step.operands[GRAD]
             step.call.targets = targets
@@ -421,7 +468,41 @@ class _Lowering:
             meet.flags[VALUE] = how
             self.stages[stage].append(meet)
 
+    # Joining ---------------------------------------------------------------------------------
+
+    def _parts(self, node: Concatenate) -> list[Step]:
+        """A step for each input; without operands."""
+        sizes = node.parts(*(self.shapes[item] for item in node.inputs))
+        return [
+            Step(node.kernel, self.batched[node], [None] * 14, size, node=node) for size in sizes
+        ]
+
+    def _join(self, node: Concatenate, stage: int) -> None:
+        for step, item in zip(self._parts(node), node.inputs, strict=True):
+            step.kernel += "_forward"
+            step.operands[IN], step.operands[OUT] = self._value(item), self._value(node)
+            self.stages[stage].append(step)
+
+    def _part(self, node: Concatenate, stage: int) -> None:
+        for position, step in enumerate(self._parts(node)):
+            step.kernel += "_backward"
+            step.operands[GRAD] = self._gradient(node)
+            step.operands[TO], step.flags[0] = self._target(node, position)
+            if step.operands[TO] is not None:
+                self.stages[stage].append(step)
+        self._after_back(node, step, stage)
+
     # Kinds of operations ---------------------------------------------------------------------
+
+    def _trains(self, node: Node) -> bool:
+        """Whether the node does what it does while training alone."""
+        return self.training and _runs(node, Training)
+
+    def _memory(self, node: Node, buffers: list[tuple[str, int]]) -> list[Buffer]:
+        """What the node's kernels keep from forward to backward."""
+        if node not in self.memories:
+            self.memories[node] = [self._new(*buffer) for buffer in buffers]
+        return self.memories[node]
 
     def _describe(self, node: Node, stage: int, backward: bool = False) -> Step:
         """The step of ``node`` without value and gradients: kernel, operands, sizes, flags."""
@@ -438,7 +519,7 @@ class _Lowering:
 
     def _first_description(self, node: Node, stage: int) -> Step:
         batched = self.batched[node] or self._reduces(node)
-        step = Step(node.kernel or "custom", batched, [None] * 10, node=node)
+        step = Step(node.kernel or "custom", batched, [None] * 14, node=node)
         if node in self.affine:
             return self._describe_affine(node, step)
         if node.kernel is None:
@@ -450,13 +531,9 @@ class _Lowering:
             step.sizes = (self.sizes[node],)
             step.numbers = node.numbers
         elif isinstance(node, Loss):
-            shape = next((self.shapes[i] for i in node.inputs if self.batched[i]), None)
-            shape = shape or Shape(None, np.broadcast_shapes(*(self.shapes[i].features for i in node.inputs)))
-            self._operands_of(node, step, shape, stage, lone=False)
-            size = math.prod(shape.features)
-            step.sizes = (size,)
-            step.flags[PER_ROW] = int(shape.batched)
-            step.numbers = (1 / size, *node.numbers)
+            self._describe_loss(node, step, stage)
+        elif isinstance(node, Rowwise):
+            self._describe_rowwise(node, step)
         elif isinstance(node, Reduction):
             self._describe_reduction(node, step)
         elif isinstance(node, Linear):
@@ -466,6 +543,60 @@ class _Lowering:
         else:
             raise GraphError(f"{node}: the native engine does not know this kind of operation")
         return step
+
+    def _describe_loss(self, node: Loss, step: Step, stage: int) -> None:
+        y_true, y_pred = node.inputs[:2]
+        if isinstance(node, SoftmaxCrossEntropy):
+            shape = self.shapes[y_pred]
+            *labels, classes = shape.features
+            size = math.prod(labels)
+            step.operands[IN], step.operands[IN + 1] = self._value(y_true), self._value(y_pred)
+            step.sizes = (size, 0, classes, self.sizes[y_true] // size)
+        else:
+            given = [self.shapes[y_true], self.shapes[y_pred]]
+            shape = next((shape for shape in given if shape.batched), None)
+            shape = shape or Shape(None, np.broadcast_shapes(*(shape.features for shape in given)))
+            self._operands_of(node, step, shape, stage, lone=False)
+            size = math.prod(shape.features)
+            step.sizes = (size, 0)
+        step.flags[PER_ROW] = int(shape.batched)
+        step.numbers = (1 / size, *node.numbers)
+        if len(node.inputs) > 2:
+            weight = node.inputs[2]
+            step.sizes = (size, self.sizes[weight], *step.sizes[2:])
+            step.operands[IN + 2] = self._value(weight)
+            step.operands[MORE] = self._total(weight, stage)
+
+    def _total(self, node: Node, stage: int) -> Buffer:
+        """The sum of a node over the batch, which is there before what reads it."""
+        if node not in self.totals:
+            total = self.totals[node] = self._new("once", 1)
+            if self.whole:
+                adding = Step(
+                    "total_forward", self.batched[node],
+                    _operands({IN: self._value(node), OUT: total}),
+                    (self.sizes[node],), numbers=(1.0,),
+                )  # fmt: skip
+                self.stages[stage].append(adding)
+        return self.totals[node]
+
+    def _describe_rowwise(self, node: Rowwise, step: Step) -> None:
+        shapes = [self.shapes[item] for item in node.inputs]
+        for position, item in enumerate(node.inputs):
+            step.operands[INPUTS[position]] = self._value(item)
+        step.sizes, step.table = node.sizes(*shapes), node.table(*shapes)
+        step.numbers = node.numbers
+        space = "rows" if self.batched[node] else "once"
+        if self._trains(node):
+            step.kernel += "_train"
+        if self._trains(node) and node.running:
+            kept = [("once", self.sizes[node.inputs[position]]) for position in node.running]
+        else:
+            kept = [(space, count) for count in (node.kept(*shapes),) if count]
+        for position, buffer in enumerate(self._memory(node, kept)):
+            step.operands[MORE + position] = buffer
+        if self._trains(node):
+            step.sizes = (*step.sizes, self.program.nodes.index(node))
 
     def _readable(self, node: Node) -> Buffer:
         """The node's value where a callback can read it: rows of data are copied for it."""
@@ -479,8 +610,9 @@ class _Lowering:
         return self.copies[node]
 
     def _operands_of(self, node: Node, step: Step, shape: Shape, stage: int, lone: bool) -> None:
-        """Inputs of ``shape``: as they are, single numbers where the kernel takes them, or spread."""
-        for position, item in enumerate(node.inputs):
+        """The first two inputs in ``shape``: as they are, single numbers where the kernel takes
+        them, or spread."""
+        for position, item in enumerate(node.inputs[:2]):
             given = self.shapes[item]
             if given.batched == shape.batched and given.features == shape.features:
                 step.operands[IN + position] = self._value(item)
@@ -623,14 +755,14 @@ class _Lowering:
 
         if self.mode == "train" and not self.whole:
             for node in self.program.nodes:
-                if _runs(node, Loss) and self._has_head(node):
+                if type(node) in (MSE, MAE) and self._has_head(node):
                     self.heads[node] = node.inputs[1]
                     self.skipped.add(node.inputs[1])
 
     def _has_head(self, loss: Loss) -> bool:
         """Whether a loss can run the layer before it: width one, one feature, a bias."""
-        y_true, layer = loss.inputs
-        if not self.batched[layer] or not self._alone(layer) or y_true in self.wanted:
+        y_true, layer, *weights = loss.inputs
+        if weights or not self.batched[layer] or not self._alone(layer) or y_true in self.wanted:
             return False
         if self.shapes[y_true] != self.shapes[layer] or layer in self.fused:
             return False
@@ -684,4 +816,4 @@ def _runs(node: Node, operation: type[Node]) -> bool:
 
 
 def _operands(named: dict[int, Buffer | None]) -> list[Buffer | None]:
-    return [named.get(position) for position in range(10)]
+    return [named.get(position) for position in range(14)]

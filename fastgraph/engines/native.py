@@ -163,7 +163,7 @@ class Executor:
         (output,) = self.program.outputs
         bound = self._bound.get("gradient")
         if bound is None or bound.rows != rows:
-            bound = _Bound(self.program, "train", rows, MAX_LANES)
+            bound = _Bound(self.program, "gradient", rows, MAX_LANES)
             bound.view(bound.lowered.gradients[output], output, 1)[...] = 1
             self._bound["gradient"] = bound
         bound.feed(arrays)
@@ -185,7 +185,7 @@ class Executor:
         (output,) = self.program.outputs
         bound = self._bound.get("jacobian")
         if bound is None:
-            bound = self._bound["jacobian"] = _Bound(self.program, "train", 1)
+            bound = self._bound["jacobian"] = _Bound(self.program, "gradient", 1)
         bound.feed(arrays)
         bound.vector[...] = vector
         outputs = bound.lowered.values[output].size
@@ -223,7 +223,7 @@ class Executor:
             tuple(self.program.shapes[item].features for item in inputs),
             self.program.shapes[node].features,
             Parameter._moves,
-            [(item, item.value) for item in self.program.parameters],
+            [(item, item.value) for item in self.program.nodes if isinstance(item, Parameter)],
             slow,
         )
 
@@ -286,6 +286,7 @@ class Trainer:
                 self.shuffle,
                 self.seed,
                 state.epochs,
+                state.steps,
                 state.step,
                 state.total,
                 bound.vector,
@@ -360,7 +361,7 @@ class _Bound:
         self.dtype = program.dtype
         with _no_collection():
             self.lowered = lower(program, mode, rows, output)
-            self._bind(rows, lanes, vector=mode == "train")
+            self._bind(rows, lanes, vector=mode in ("train", "gradient"))
 
     def _bind(self, rows: int, lanes: int, vector: bool) -> None:
         program, lowered = self.program, self.lowered
@@ -420,6 +421,7 @@ class _Bound:
             size = sum(node.value.size for node in self.program.parameters)
             self.vector = _zeros(size, self.dtype)
             at = 0
+            self._take_parameters()
             for node in self.program.parameters:
                 span = self.vector[at : at + node.value.size]
                 self._parameters[node] = span.reshape(node.value.shape)
@@ -430,7 +432,9 @@ class _Bound:
 
     def _take_parameters(self) -> None:
         """Read the parameters where they are kept; in another dtype, a copy of them."""
-        for node in self.program.parameters:
+        for node in self.program.nodes:
+            if not isinstance(node, Parameter):
+                continue
             same = node.value.dtype == self.dtype
             self._parameters[node] = node.value if same else np.array(node.value, self.dtype)
 
@@ -444,13 +448,13 @@ class _Bound:
 
     def read_parameters(self) -> None:
         """Take the parameters of the nodes into the vector."""
-        for node, array in self._parameters.items():
-            array[...] = node.value
+        for node in self.program.parameters:
+            self._parameters[node][...] = node.value
 
     def write_parameters(self) -> None:
         """Give the nodes the parameters of the vector."""
-        for node, array in self._parameters.items():
-            node.value[...] = array
+        for node in self.program.parameters:
+            node.value[...] = self._parameters[node]
 
     def address(self, buffer: Buffer | None, lane: int) -> int:
         """Where a buffer lies, for one lane; -1 - i stands for data input i."""
@@ -492,7 +496,7 @@ class _Bound:
             operand
             for steps in self.lowered.stages
             for step in steps
-            for operand in (*step.operands[3:4], *step.operands[5:8])
+            for operand in (*step.operands[3:4], *step.operands[5:8], *step.operands[12:14])
             if operand is not None
         } | {self.lowered.gradients[n] for n in self.program.outputs if n in self.lowered.gradients}
         spoken_of = {
@@ -526,9 +530,13 @@ class _Bound:
         sizes = [_count(self.program.shapes[n].features) for n in self.inputs]
         module = load_extension(choose_isa(), self.dtype.name)
         keep = (lanes, self._arena, self._constants, self._parameters, self.vector, self.lowered)
+        totals = [
+            (self.inputs.index(data.node), self.address(total, 0))
+            for data, total in self.lowered.totals
+        ]
         self.plan = module.Plan(
-            lanes, staging, sizes, self.capacity, self._base["gradients"], self.n_gradients, keep,
-            self.errors,
+            lanes, staging, sizes, self.capacity, self._base["gradients"], self.n_gradients,
+            totals, keep, self.errors,
         )  # fmt: skip
 
     def _bound_step(self, step: Step, places: dict) -> tuple:

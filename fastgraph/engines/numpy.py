@@ -7,13 +7,14 @@ contribution to the gradients of its inputs. The native engine promises the same
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..node import Constant, Input, Node, Parameter
+from ..ops.rowwise import Moment, Training
 from ..optimizers import Optimizer, OptimizerState
 from ..program import Program
 from ..randomness import permutation
@@ -22,6 +23,9 @@ from .custom import check_gradients, check_value, read_only
 from .outcome import Failure, Outcome
 
 __all__ = ["Executor", "Trainer", "damped_step", "gram"]
+
+#: Nobody trains.
+_EVALUATION: Mapping[Node, Moment] = {}
 
 
 def damped_step(hessian: np.ndarray, damping: float, gradient: np.ndarray) -> np.ndarray | None:
@@ -67,7 +71,7 @@ class Executor:
     ) -> tuple[float, np.ndarray]:
         """The program's scalar output and its gradient, for all parameters as one ``vector``."""
         (output,) = self.program.outputs
-        values = forward(self.program, arrays, _split(self.program, vector))
+        values = forward(self.program, arrays, self._at(vector))
         one = np.ones(values[output].shape, self.program.dtype)
         gradients, _ = backward(self.program, values, output, one, self.program.trained)
         parts = [gradients[node].ravel() for node in self.program.parameters]
@@ -81,7 +85,7 @@ class Executor:
         One backward pass a row and feature: it presumes that no row depends on another.
         """
         (output,) = self.program.outputs
-        parameters, values, rows = _split(self.program, vector), [], []
+        parameters, values, rows = self._at(vector), [], []
         for row in range(start, stop):
             batch = {node: a[row : row + 1] if a.ndim else a for node, a in arrays.items()}
             found = forward(self.program, batch, parameters)
@@ -93,6 +97,10 @@ class Executor:
                 gradients, _ = backward(self.program, found, output, seed, self.program.trained)
                 rows.append(np.concatenate([gradients[p].ravel() for p in self.program.parameters]))
         return np.concatenate(values), np.array(rows)
+
+    def _at(self, vector: np.ndarray) -> dict[Parameter, np.ndarray]:
+        """The parameters, the trained ones from ``vector``."""
+        return {**_parameter_values(self.program), **_split(self.program, vector)}
 
     def predictor(
         self, inputs: tuple[Input, ...], slow: Callable[[tuple, Any], np.ndarray]
@@ -129,7 +137,11 @@ class Trainer:
         self.seed = seed
         self.rows = _rows(arrays) or 1
         self.batch_size = min(batch_size or self.rows, self.rows)
-        self._committed = (_vector(program), list(state.slots), state.powers.copy(), state.steps)
+        values = _parameter_values(program)
+        statistics = {node: values[node] for node in values if not node.trained}
+        self._committed = (
+            _vector(program), statistics, list(state.slots), state.powers.copy(), state.steps,
+        )  # fmt: skip
         self._state = replace(state)
 
     def run(
@@ -150,13 +162,12 @@ class Trainer:
                 if taken == steps:
                     break
                 stop = min(start + self.batch_size, self.rows)
-                batch = slice(start, stop) if order is None else order[start:stop]
+                batch = np.arange(start, stop) if order is None else order[start:stop]
                 if rates is not None:
                     self.optimizer.learning_rate = float(rates[taken])
                 loss = self._step(batch)
                 if loss is None:
-                    rows = np.arange(self.rows)[batch]
-                    failure = Failure(len(losses), state.step, rows)
+                    failure = Failure(len(losses), state.step, batch)
                     return Outcome(np.array(losses), taken, failure)
                 taken += 1
                 state.step += 1
@@ -168,18 +179,19 @@ class Trainer:
                     return Outcome(np.array(losses), taken, interrupted=True)
         return Outcome(np.array(losses), taken)
 
-    def _step(self, batch) -> float | None:
+    def _step(self, batch: np.ndarray) -> float | None:
         """One step on the rows of ``batch``: its loss, or None where it left the finite numbers."""
-        vector, slots, powers, steps = self._committed
+        vector, statistics, slots, powers, steps = self._committed
         parameters = _split(self.program, vector)
         arrays = {node: a[batch] if a.ndim else a for node, a in self.arrays.items()}
-        values = forward(self.program, arrays, parameters)
+        moments = self._moments(steps, batch)
+        values = forward(self.program, arrays, {**parameters, **statistics}, moments)
         (output,) = self.program.outputs
         loss = float(values[output].reshape(()))
         if not np.isfinite(loss):
             return None
         one = np.ones(values[output].shape, self.program.dtype)
-        gradients, _ = backward(self.program, values, output, one, self.program.trained)
+        gradients, _ = backward(self.program, values, output, one, self.program.trained, moments)
         gradient = np.concatenate([gradients[node].ravel() for node in self.program.parameters])
         if not np.isfinite(gradient).all():
             return None
@@ -191,21 +203,41 @@ class Trainer:
             vector, slots = self.optimizer.update(vector, gradient, slots, powers)
         if not np.isfinite(vector).all():
             return None
-        self._committed = (vector, slots, powers, steps + 1)
+        for node in moments:
+            fresh = node.statistics(*(values[item] for item in node.inputs))
+            for position, value in zip(node.running, fresh, strict=True):
+                if position in node.keeps():
+                    kept = np.asarray(value, self.program.dtype)
+                    statistics = {**statistics, node.inputs[position]: kept}
+        self._committed = (vector, statistics, slots, powers, steps + 1)
         return loss
+
+    def _moments(self, steps: int, batch: np.ndarray) -> dict[Training, Moment]:
+        """What the operations that train otherwise are told of a step."""
+        one = np.zeros(1, np.int64)
+        return {
+            node: Moment(
+                self.seed, steps, batch if self.program.shapes[node].batched else one, place
+            )
+            for place, node in enumerate(self.program.nodes)
+            if isinstance(node, Training) and node.kernel is not None
+        }
 
     def store(self) -> None:
         """Write the parameters to their nodes."""
-        for node, value in _split(self.program, self._committed[0]).items():
+        vector, statistics, *_ = self._committed
+        for node, value in {**statistics, **_split(self.program, vector)}.items():
             node.value[...] = value
 
     def load(self) -> None:
         """Take the parameters from their nodes."""
-        self._committed = (_vector(self.program), *self._committed[1:])
+        values = _parameter_values(self.program)
+        statistics = {node: values[node] for node in values if not node.trained}
+        self._committed = (_vector(self.program), statistics, *self._committed[2:])
 
     def state(self) -> OptimizerState:
         """The state of the last finished step."""
-        _, slots, powers, steps = self._committed
+        *_, slots, powers, steps = self._committed
         return replace(self._state, slots=slots, powers=powers, steps=steps)
 
 
@@ -225,10 +257,17 @@ def _split(program: Program, vector: np.ndarray) -> dict[Parameter, np.ndarray]:
 
 
 def _parameter_values(program: Program) -> dict[Parameter, np.ndarray]:
-    return {node: np.asarray(node.value, program.dtype) for node in program.parameters}
+    return {
+        node: np.asarray(node.value, program.dtype)
+        for node in program.nodes
+        if isinstance(node, Parameter)
+    }
 
 
-def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.ndarray]:
+def forward(
+    program: Program, arrays: dict, parameters: dict, moments: Mapping[Node, Moment] = _EVALUATION
+) -> dict[Node, np.ndarray]:
+    """The value of every node; the nodes of ``moments`` train."""
     values: dict[Node, np.ndarray] = {}
     with np.errstate(all="ignore"):
         for node in program.nodes:
@@ -240,7 +279,8 @@ def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.n
                 values[node] = np.asarray(node.constant, program.dtype)
             else:
                 given = _given(node, values)
-                value = node.forward(*given)
+                moment = moments.get(node)
+                value = node.train_forward(moment, *given) if moment else node.forward(*given)
                 if node.kernel is None:
                     shape, rows = program.shapes[node], _rows(arrays)
                     value = check_value(node, value, shape, rows, program.dtype)
@@ -249,7 +289,12 @@ def forward(program: Program, arrays: dict, parameters: dict) -> dict[Node, np.n
 
 
 def backward(
-    program: Program, values: dict, output: Node, gradient: np.ndarray, wanted: frozenset
+    program: Program,
+    values: dict,
+    output: Node,
+    gradient: np.ndarray,
+    wanted: frozenset,
+    moments: Mapping[Node, Moment] = _EVALUATION,
 ) -> tuple[dict[Node, np.ndarray], dict[Node, dict[Node, np.ndarray]]]:
     gradients = {node: np.zeros(values[node].shape, program.dtype) for node in wanted}
     contributions: dict[Node, dict[Node, np.ndarray]] = {node: {} for node in program.nodes}
@@ -263,6 +308,8 @@ def backward(
             if node.kernel is None:
                 parts = node.backward(read_only(gradients[node]), *given)
                 parts = check_gradients(node, parts, [v.shape for v in given], program.dtype)
+            elif node in moments:
+                parts = node.train_backward(moments[node], gradients[node], *given)
             else:
                 parts = node.backward(gradients[node], *given)
             for item, part in zip(node.inputs, parts, strict=True):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
+from ..errors import SettingError
 from ..node import Constant
 from .broadcasting import sum_to
 from .elementwise import Binary, Unary
 
 __all__ = [
-    "Abs", "Add", "Divide", "Exp", "Log", "Multiply", "Negate", "Power", "Sqrt", "Subtract",
+    "Abs", "Add", "Clip", "Cos", "Divide", "Exp", "Log", "Maximum", "Minimum", "Multiply",
+    "Negate", "Power", "Sin", "Sqrt", "Subtract",
 ]  # fmt: skip
 
 
@@ -86,6 +91,40 @@ class Power(Binary, operator="**"):
         return sum_to(to_a, a.shape), to_b
 
 
+class Maximum(Binary):
+    """``max(a, b)`` elementwise; NaN in either gives NaN.
+
+    Gradient: g to the larger one; half of it to each where they are equal.
+    """
+
+    kernel = "maximum"
+
+    def forward(self, a, b):
+        return np.maximum(a, b)
+
+    def backward(self, gradient, a, b):
+        to_a = np.where(a > b, gradient, np.where(a == b, gradient / 2, 0))
+        to_b = np.where(b > a, gradient, np.where(a == b, gradient / 2, 0))
+        return sum_to(to_a, a.shape), sum_to(to_b, b.shape)
+
+
+class Minimum(Binary):
+    """``min(a, b)`` elementwise; NaN in either gives NaN.
+
+    Gradient: g to the smaller one; half of it to each where they are equal.
+    """
+
+    kernel = "minimum"
+
+    def forward(self, a, b):
+        return np.minimum(a, b)
+
+    def backward(self, gradient, a, b):
+        to_a = np.where(a < b, gradient, np.where(a == b, gradient / 2, 0))
+        to_b = np.where(b < a, gradient, np.where(a == b, gradient / 2, 0))
+        return sum_to(to_a, a.shape), sum_to(to_b, b.shape)
+
+
 class Negate(Unary, operator="negate"):
     """``-x``. Gradient: -g."""
 
@@ -145,3 +184,64 @@ class Abs(Unary, operator="abs"):
 
     def backward(self, gradient, x):
         return (gradient * np.sign(x),)
+
+
+class Sin(Unary):
+    """``sin x``, x in radians. Gradient: g·cos x."""
+
+    kernel = "sin"
+
+    def forward(self, x):
+        return np.sin(x)
+
+    def backward(self, gradient, x):
+        return (gradient * np.cos(x),)
+
+
+class Cos(Unary):
+    """``cos x``, x in radians. Gradient: -g·sin x."""
+
+    kernel = "cos"
+
+    def forward(self, x):
+        return np.cos(x)
+
+    def backward(self, gradient, x):
+        return (-gradient * np.sin(x),)
+
+
+class Clip(Unary):
+    """``min(max(x, low), high)``.
+
+    Parameters:
+        x: node of any shape.
+        low, high: the bounds, low ≤ high; None for none.
+
+    Gradient: g where low ≤ x ≤ high, else 0.
+    """
+
+    kernel = "clip"
+
+    def __init__(
+        self, x: Any, low: float | None = None, high: float | None = None, name: str | None = None
+    ):
+        super().__init__(x, name=name)
+        self.low, self.high = low, high
+        for bound in (low, high):
+            number = isinstance(bound, (int, float, np.integer, np.floating))
+            if bound is not None and (not number or math.isnan(bound)):
+                raise SettingError(f"{self}: low and high must be numbers or None, got {bound!r}")
+        if self.numbers[0] > self.numbers[1]:
+            raise SettingError(f"{self}: low must not be above high, got {low!r} and {high!r}")
+
+    @property
+    def numbers(self):
+        low = -math.inf if self.low is None else float(self.low)
+        return (low, math.inf if self.high is None else float(self.high))
+
+    def forward(self, x):
+        return np.clip(x, *self.numbers)
+
+    def backward(self, gradient, x):
+        low, high = self.numbers
+        return (np.where((low <= x) & (x <= high), gradient, 0),)
