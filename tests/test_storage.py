@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import CASES
 from conftest import ENGINES
 from test_training import FEEDS, X, Y, flat, line, net
 
@@ -74,6 +75,22 @@ def test_what_is_saved_comes_back(make, engine, tmp_path):
         before, after = graph.evaluate(one, FEEDS), loaded.evaluate(two, FEEDS)
         assert before.tobytes() == after.tobytes()
     assert loaded.inputs[0].sample_shape == graph.inputs[0].sample_shape
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_operation_comes_back(case, tmp_path):
+    nodes, feeds = case.nodes(case.arrays())
+    built = case.build(*nodes)
+    graph = fg.Graph(built)
+    graph.save(tmp_path / "m.npz")
+    loaded = fg.load(tmp_path / "m.npz")
+    assert [n.kind for n in loaded.nodes] == [n.kind for n in graph.nodes]
+    by_name = {graph.label(node): array for node, array in feeds.items()}
+    before, after = graph.evaluate(built, feeds), loaded.evaluate(loaded.outputs[0], by_name)
+    np.testing.assert_array_equal(before, after)
+    assert [getattr(n, "trained", None) for n in loaded.nodes] == [
+        getattr(n, "trained", None) for n in graph.nodes
+    ]
 
 
 def test_a_loaded_graph_trains_as_the_one_it_was(engine, tmp_path):
@@ -421,6 +438,48 @@ def test_a_run_goes_on_to_the_same_bits(name, every, engine, tmp_path):
     assert (history.steps, history.best_epoch, history.stopped_early) == (
         once.steps, once.best_epoch, once.stopped_early,
     )  # fmt: skip
+
+
+def noisy(seed=0):
+    """3-7-1 with batch normalisation, whose statistics are no trained parameters, and dropout."""
+    x, y = fg.Input("x", shape=(3,)), fg.Input("y")
+    hidden = fg.Dense(x, 7, "tanh", seed=seed, name="one")
+    gamma, beta = fg.Parameter(np.ones(7), "gamma"), fg.Parameter(np.zeros(7), "beta")
+    normal = fg.Dropout(fg.BatchNorm(hidden, gamma, beta, name="norm"), 0.3)
+    W = fg.Parameter(fg.initializers.normal((7,), std=0.5, seed=seed), "W")
+    return fg.Graph(fg.MSE(y, fg.Linear(normal, W, fg.Parameter(0.0, "b"))))
+
+
+def every_value(graph):
+    return b"".join(n.value.tobytes() for n in graph.nodes if isinstance(n, fg.Parameter))
+
+
+def test_statistics_and_dropout_go_on_with_a_run(engine, tmp_path):
+    settings = {"epochs": 6, "batch_size": 5, "validation": FEEDS, "seed": 2,
+                "early_stopping": fg.EarlyStopping(50)}  # fmt: skip
+    whole = noisy()
+    once = whole.fit(FEEDS, optimizer=fg.Adam(0.05), **settings)
+    settings |= {"checkpoint": tmp_path / "run.npz", "every": 0.6}
+    for step in (4, 11, 12, 26):
+        with contextlib.suppress(Killed):
+            noisy(0 if step == 4 else 9).fit(
+                FEEDS, optimizer=fg.Adam(0.05), callbacks=killing(step), **settings
+            )
+    graph = noisy(9)
+    history = graph.fit(FEEDS, optimizer=fg.Adam(0.05), **settings)
+    assert every_value(graph) == every_value(whole)
+    assert histories(history) == histories(once)
+    assert once.best_epoch is not None
+
+
+def test_the_best_epoch_is_that_of_the_statistics_too(engine):
+    """What is restored has the validation loss that the best epoch had."""
+    graph = noisy()
+    history = graph.fit(FEEDS, optimizer=fg.Adam(0.3), epochs=25, batch_size=5, seed=4,
+                        validation=FEEDS, early_stopping=fg.EarlyStopping(5))  # fmt: skip
+    assert history.best_epoch < history.epochs
+    again = float(graph.evaluate(graph.outputs[0], FEEDS))
+    assert again == history.validation_loss[history.best_epoch - 1]
 
 
 def test_a_finished_run_is_read_and_not_run(engine, tmp_path):

@@ -99,6 +99,18 @@ def test_value_and_gradient_on_many_blocks_and_rows(engine):
         assert loss == pytest.approx(float(graph.outputs[0].value), rel=1e-12)
 
 
+def test_it_is_the_loss_of_evaluation(engine):
+    """What does otherwise while `fit` trains does here as in evaluation: no dropout."""
+    x, y = fg.Input("x", shape=(3,)), fg.Input("y")
+    W = fg.Parameter([0.5, 0.25, -0.5], "W")
+    dropped = fg.Graph(fg.MSE(y, fg.Linear(fg.Dropout(x * 1.0), W, fg.Parameter(0.1, "b"))))
+    at = np.array([1.0, 2.0, -1.0, 0.5])
+    loss, gradient = dropped.value_and_gradient(at, FEEDS)
+    want, slope = line_gradient(at, X, Y)
+    assert loss == pytest.approx(want, rel=1e-12)
+    assert_close(gradient, slope, 1e-12)
+
+
 def test_scipy_takes_it(engine):
     optimize = pytest.importorskip("scipy.optimize")
     graph = line()
