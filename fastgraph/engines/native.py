@@ -250,10 +250,10 @@ class Trainer:
     ):
         self.program = program
         self.optimizer = optimizer
-        self.shuffle = shuffle
         self.seed = seed
         self.rows = _rows(arrays)
         self.batch_size = min(batch_size or self.rows, self.rows)
+        self.shuffle = shuffle and self.batch_size < self.rows
         self._bound = _Bound(program, "train", self.batch_size, MAX_LANES)
         lowered = self._bound.lowered
         self._bound.feed({node: _on_a_line(array) for node, array in arrays.items()})

@@ -133,10 +133,10 @@ class Trainer:
         self.arrays = arrays
         self.optimizer = copy.copy(optimizer)  # its learning rate may follow a schedule
         self.regularization = regularization
-        self.shuffle = shuffle
         self.seed = seed
         self.rows = _rows(arrays) or 1
         self.batch_size = min(batch_size or self.rows, self.rows)
+        self.shuffle = shuffle and self.batch_size < self.rows
         values = _parameter_values(program)
         statistics = {node: values[node] for node in values if not node.trained}
         self._committed = (
