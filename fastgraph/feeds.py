@@ -81,11 +81,15 @@ def _array(node: Input, value: Any, dtype: np.dtype) -> np.ndarray:
     if isinstance(value, Node):
         raise DataError(f"{node}: fed with a node ({value}); feed an array of numbers")
     if np.ma.is_masked(value):  # NumPy would drop the mask in silence
-        raise DataError(f"{node}: the data has masked elements; drop or fill such rows before feeding")
+        raise DataError(
+            f"{node}: the data has masked elements; drop or fill such rows before feeding"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{node}: expected an array of numbers, got rows that differ ({error})") from None
+        raise DataError(
+            f"{node}: expected an array of numbers, got rows that differ ({error})"
+        ) from None
     if array.dtype.kind not in "fiub":
         raise DataError(
             f"{node}: expected numbers, got dtype {array.dtype}; convert it, as with "
@@ -97,9 +101,7 @@ def _array(node: Input, value: Any, dtype: np.dtype) -> np.ndarray:
         raise DataError(f"{node}: rows without elements, shape {array.shape}")
     want = node.sample_shape
     if want is not None and array.shape[1:] != want and not (array.ndim == 0 and want == ()):
-        hint = (
-            "; a single sample needs a batch axis, as x[None]" if array.shape == want else ""
-        )
+        hint = "; a single sample needs a batch axis, as x[None]" if array.shape == want else ""
         raise ShapeError(f"{node}: expected shape {Shape('n', want)}, got {array.shape}{hint}")
     with np.errstate(over="ignore"):
         bound = np.require(array, dtype, ["C", "A"])
@@ -121,4 +123,6 @@ def _check_finite(node: Input, array: np.ndarray, bound: np.ndarray) -> None:
             raise DataError(
                 f"{node}: the data has {array[at]}{place}; drop or fill such rows before feeding"
             )
-        raise DataError(f"{node}: {array[at]}{place} is too large for {bound.dtype}; scale the data")
+        raise DataError(
+            f"{node}: {array[at]}{place} is too large for {bound.dtype}; scale the data"
+        )

@@ -101,7 +101,9 @@ class Node:
         if operator is not None:
             Node._operators[operator] = cls
         # A subclass that computes something else is not what its base's kernels compute.
-        if {"forward", "backward", "losses", "slopes"} & vars(cls).keys() and "kernel" not in vars(cls):
+        if {"forward", "backward", "losses", "slopes"} & vars(cls).keys() and "kernel" not in vars(
+            cls
+        ):
             cls.kernel = None
 
     def __init__(self, *inputs: Any, name: str | None = None) -> None:
@@ -235,7 +237,9 @@ def _numeric(where: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{where}: expected numbers, got {type(value).__name__} ({error})") from None
+        raise DataError(
+            f"{where}: expected numbers, got {type(value).__name__} ({error})"
+        ) from None
     if array.dtype.kind not in "fiub":
         raise DataError(
             f"{where}: expected numbers, got dtype {array.dtype}; convert it, as with "
@@ -282,7 +286,9 @@ class Parameter(Node):
         super().__init__(name=name)
         array = _numeric(str(self), value)
         if array.size == 0:
-            raise ShapeError(f"{self}: a parameter has at least one element, got shape {array.shape}")
+            raise ShapeError(
+                f"{self}: a parameter has at least one element, got shape {array.shape}"
+            )
         self._storage = _aligned(array, np.dtype(np.float64))
 
     @property
@@ -338,5 +344,7 @@ def as_node(value: Any, where: str = "an operand") -> Node:
     if isinstance(value, Node):
         return value
     if isinstance(value, type) and issubclass(value, Node):
-        raise GraphError(f"{where}: got the class {value.__name__}; pass a node, as {value.__name__}(…)")
+        raise GraphError(
+            f"{where}: got the class {value.__name__}; pass a node, as {value.__name__}(…)"
+        )
     return Constant(value)

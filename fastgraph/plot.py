@@ -907,9 +907,9 @@ def distributions(graph, *, ax=None):
     """Draw how the values and the gradients of each node are spread, in topological order.
 
     To the left the values (linear from -1 to 1, logarithmic beyond), to the right the sizes of the
-    gradients on a log axis: gradients that vanish or explode on the way back are seen as a slope. The thick bar holds the middle half of
-    the elements, the thin one those from 5 to 95 %, the dot is the median; where elements are
-    exactly 0, their share is written (a dead ReLU shows so).
+    gradients on a log axis: gradients that vanish or explode on the way back are seen as a slope.
+    The thick bar holds the middle half of the elements, the thin one those from 5 to 95 %, the dot
+    is the median; where elements are exactly 0, their share is written (a dead ReLU shows so).
 
     Parameters:
         graph: a Graph after `forward` and `backward`.

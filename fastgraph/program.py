@@ -28,7 +28,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 
 def numbers(node: Node, method: str, value: object, dtype: np.dtype) -> np.ndarray:
-    """What a user's ``method`` returned, as an array of ``dtype``; a `GraphError` if it cannot be."""
+    """What a user's ``method`` returned as an array of ``dtype``, or a `GraphError`."""
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:

@@ -87,7 +87,9 @@ def _sort_mapping(graph: Mapping) -> list:
     waiting: dict[Hashable, int] = {}  # edges into a name whose source is not sorted yet
     for name, targets in graph.items():
         if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):
-            raise GraphError(f"{name!r} feeds {targets!r}; expected a list of names, as [{targets!r}]")
+            raise GraphError(
+                f"{name!r} feeds {targets!r}; expected a list of names, as [{targets!r}]"
+            )
         feeds[name] = list(targets)
         waiting.setdefault(name, 0)
         for target in feeds[name]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -25,7 +26,7 @@ def fitted(engine, rows, batch_size, threads=1, dtype="float64", shuffle=True, e
     rng = np.random.default_rng(rows)
     x, y = fg.Input("x"), fg.Input("y")
     node, parameters = x, []
-    for i, (a, b) in enumerate(zip(WIDTHS, WIDTHS[1:])):
+    for a, b in itertools.pairwise(WIDTHS):
         W = fg.Parameter(rng.normal(size=(a, b)) / np.sqrt(a))
         bias = fg.Parameter(rng.normal(size=b))
         parameters += [W, bias]

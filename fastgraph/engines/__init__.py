@@ -37,7 +37,8 @@ def set_engine(name: str) -> None:
         raise SettingError(unknown("engine", name, ENGINES))
     if name == "native" and not extension.NATIVE_AVAILABLE:
         raise SettingError(
-            f"the native engine is not available: {extension.UNAVAILABLE_REASON}; reinstall fastgraph-nn "
+            f"the native engine is not available: {extension.UNAVAILABLE_REASON}; reinstall "
+            "fastgraph-nn "
             "where there is a C compiler, or use the engine 'numpy'"
         )
     _chosen = name
@@ -57,7 +58,8 @@ def choose_at_import() -> None:
         set_engine("native")
     else:
         warnings.warn(
-            f"fastgraph runs on its NumPy engine, which is much slower: {extension.UNAVAILABLE_REASON}. "
+            "fastgraph runs on its NumPy engine, which is much slower: "
+            f"{extension.UNAVAILABLE_REASON}. "
             "FASTGRAPH_ENGINE=numpy silences this notice.",
             stacklevel=3,
         )

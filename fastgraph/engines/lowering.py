@@ -360,7 +360,9 @@ class _Lowering:
 
     def _backward(self, node: Node) -> None:
         owner = self.fused.get(node, node)  # whose gradient this step is given
-        if self._gradient_missing(owner) or not any(item in self.wanted for item in self._reads(node)):
+        if self._gradient_missing(owner) or not any(
+            item in self.wanted for item in self._reads(node)
+        ):
             return
         forward_stage = self._stage(node)
         stage = {ROWS: BACK, TAIL: SEED, ONCE: ONCE_BACK}[forward_stage]
@@ -421,7 +423,9 @@ class _Lowering:
             if W not in self.transposed:
                 buffer = self._new("once", k * n)
                 self.transposed[W] = buffer
-                transposing = Step("transpose_forward", False, _operands({IN: self._value(W), OUT: buffer}), (k, n))
+                transposing = Step(
+                    "transpose_forward", False, _operands({IN: self._value(W), OUT: buffer}), (k, n)
+                )
                 where = self._stage(W) if not isinstance(W, (Parameter, Constant)) else ONCE
                 self.stages[where].append(transposing)
             step.operands[MORE] = self.transposed[W]
@@ -623,7 +627,7 @@ class _Lowering:
                 step.operands[IN + position] = self._spread(node, position, shape, stage)
 
     def _spread(self, node: Node, position: int, shape: Shape, stage: int) -> Buffer:
-        """The buffer of an input repeated to ``shape``; made on first use, shared by all readers."""
+        """The buffer of an input repeated to ``shape``: made on first use, shared by readers."""
         item = node.inputs[position]
         key = (item, shape.batched, shape.features)
         known = self.spread_to.get(key)

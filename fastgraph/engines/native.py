@@ -405,12 +405,12 @@ class _Bound:
                 totals["rows"] += -(-buffer.size * self.capacity // line) * line
         self.n_gradients = totals["gradients"]
         self._arena = {
-            space: [
-                _zeros(size, self.dtype) for _ in range(1 if space == "once" else self.lanes)
-            ]
+            space: [_zeros(size, self.dtype) for _ in range(1 if space == "once" else self.lanes)]
             for space, size in totals.items()
         }
-        self._base = {space: [a.ctypes.data for a in arrays] for space, arrays in self._arena.items()}
+        self._base = {
+            space: [a.ctypes.data for a in arrays] for space, arrays in self._arena.items()
+        }
         self._item = item
         for node in self.program.nodes:
             if isinstance(node, Constant):

@@ -60,11 +60,13 @@ def broadcast(node: Node, *shapes: Shape) -> Shape:
 
 def _listed(node: Node, shapes: tuple[Shape, ...]) -> str:
     names = [item.name or item.kind for item in node.inputs]
-    return ", ".join(f"{name} has shape {shape}" for name, shape in zip(names, shapes, strict=False))
+    return ", ".join(
+        f"{name} has shape {shape}" for name, shape in zip(names, shapes, strict=False)
+    )
 
 
 def sum_to(gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Sum ``gradient`` over the axes along which ``shape`` was broadcast: broadcasting's reverse."""
+    """Sum ``gradient`` over the axes along which ``shape`` was broadcast: the reverse of it."""
     gradient = np.asarray(gradient)
     if gradient.shape == shape:
         return gradient

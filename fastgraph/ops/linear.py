@@ -111,7 +111,8 @@ class Linear(Node):
         elif not x.features or x.features[-1] != W.features[0]:
             got = x.features[-1] if x.features else "no feature axis"
             raise ShapeError(
-                f"{self}: {sizes}; W expects {W.features[0]} features in the last axis of x, got {got}"
+                f"{self}: {sizes}; W expects {W.features[0]} features in the last axis of x, "
+                f"got {got}"
             )
         else:
             out = Shape(x.rows, x.features[:-1] + W.features[1:])

@@ -79,9 +79,10 @@ class Loss(Node):
     def _shape_of_losses(self, y_true: Shape, y_pred: Shape) -> Shape:
         """The shape of the elements that the mean is of."""
         first, _, said = self._named(y_true, y_pred)
-        if y_true.batched and y_pred.batched:
-            if y_true.features != y_pred.features and y_true.rows == y_pred.rows:
-                raise ShapeError(f"{said}; reshape {first} to {y_pred}")
+        same = y_true.batched and y_pred.batched and y_true.rows == y_pred.rows
+        sizes = math.prod(y_true.features), math.prod(y_pred.features)
+        if same and y_true.features != y_pred.features and sizes[0] == sizes[1]:
+            raise ShapeError(f"{said}; reshape {first} to {y_pred}")
         batched = y_pred if y_pred.batched else y_true
         try:
             fits = broadcast(self, y_true, y_pred) == batched

@@ -31,7 +31,9 @@ class Reduction(Node):
         if axes is not None:
             axes = tuple(axes) if isinstance(axes, Iterable) else ()
             if not axes or not all(isinstance(a, (int, np.integer)) for a in axes):
-                raise ShapeError(f"{self}: axis is a whole number, a tuple of them or None, got {axis}")
+                raise ShapeError(
+                    f"{self}: axis is a whole number, a tuple of them or None, got {axis}"
+                )
         self.axis: tuple[int, ...] | None = axes
         self.keepdims = bool(keepdims)
 
