@@ -453,7 +453,12 @@ OPERATIONS = (
     Row(
         fg.Clip,
         lambda x, low=-math.inf, high=math.inf: each(lambda v: min(max(v, low), high))(x),
-        (*with_options(unary(), low=-1.0, high=0.7), Variant((rows(5),), {"low": 0.2}), Variant((rows(5),), {"high": 0.2}), Variant((rows(5),))),
+        (
+            *with_options(unary(), low=-1.0, high=0.7),
+            Variant((rows(5),), {"low": 0.2}),
+            Variant((rows(5),), {"high": 0.2}),
+            Variant((rows(5),)),
+        ),
         (
             Bad((rows(5),), "low must not be above high", {"low": 2, "high": 1}, fg.SettingError),
             Bad((rows(5),), "must be numbers or None", {"low": "0"}, fg.SettingError),
