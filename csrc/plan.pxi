@@ -32,6 +32,7 @@ cdef struct Patch:
     real** slot          # an operand that is data
     int data             # which
 
+@cython.final
 cdef class Plan:
     """Steps bound to memory. Addresses are those of arrays that ``keep`` holds alive.
 

@@ -1,5 +1,6 @@
 # One call from an array to an array: a trained net on a few rows, where a microsecond counts.
 
+@cython.final
 cdef class Predictor:
     """Calls a plan on arrays that fit as they are, and ``slow`` on everything else.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import engines, plot
+from . import engines, export, plot
 from .callbacks import EarlyStopping, Every, Progress, as_callbacks
 from .doctor import Diagnosis, diagnose, shape_finding
 from .errors import (
@@ -24,7 +24,6 @@ from .errors import (
     require,
     unknown,
 )
-from .export import CExport, resolve_scaling, write_c, write_onnx
 from .feeds import bind
 from .microscope import microscope
 from .node import Constant, Input, Node, Parameter, Shape, aligned
@@ -537,7 +536,7 @@ class Graph:
         labels: Iterable[Any] | None = None,
         dtype: Any = None,
         name: str | None = None,
-    ) -> CExport:
+    ) -> export.CExport:
         """Write the trained model as one C99 file and its header, for any machine with a compiler.
 
         The C allocates nothing and needs nothing but ``<math.h>``. Its names begin with the
@@ -607,7 +606,7 @@ class Graph:
             state = None
             if losses is not None and optimizer is not None:
                 state = optimizer.state_of(self, losses.parameters, self.dtype)
-            return write_c(
+            return export.write_c(
                 path,
                 program,
                 titles=self._labels,
@@ -645,7 +644,7 @@ class Graph:
         node = self._resolve(prediction)
         with self._running():
             program = self._exported(node, 1)
-            write_onnx(
+            export.write_onnx(
                 path,
                 program,
                 titles=self._labels,
@@ -684,7 +683,7 @@ class Graph:
             item: self._known_features(item) for item in self.inputs
         }
         rows |= {node: prediction.shapes[node].features for node in prediction.outputs}
-        return resolve_scaling(given, rows, self._labels)
+        return export.resolve_scaling(given, rows, self._labels)
 
     # Inside ----------------------------------------------------------------------------------
 
@@ -781,6 +780,8 @@ class Graph:
         return self.outputs[0]
 
     def _inputs_of(self, nodes: tuple[Node, ...]) -> tuple[Input, ...]:
+        if nodes == self.outputs:
+            return self.inputs
         if nodes not in self._inputs_by_target:
             needed = set(topological_sort(nodes))
             found = tuple(node for node in self.inputs if node in needed)
