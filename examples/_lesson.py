@@ -37,4 +37,5 @@ def start(text: str) -> Callable[[Any, str], None]:
         plt.close("all")
         print(f"wrote {path}")
 
+    show.out = out
     return show
