@@ -20,6 +20,7 @@ from .errors import (
 )
 from .graph import Graph, load
 from .layers import Dense, mlp
+from .many import Trained, fit_many
 from .node import Constant, Input, Node, Parameter, Shape
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
@@ -61,10 +62,12 @@ __all__ = [
     "SettingError",
     "Shape",
     "ShapeError",
+    "Trained",
     "check_gradients",
     "datasets",
     "engine",
     "engines",
+    "fit_many",
     "initializers",
     "load",
     "mlp",
