@@ -9,6 +9,7 @@ from .callbacks import EarlyStopping, Every, Progress
 from .checks import GradientReport, check_gradients
 from .doctor import Diagnosis, Finding
 from .engines import engine, set_engine
+from .ensemble import Ensemble
 from .errors import (
     CycleError,
     DataError,
@@ -25,6 +26,7 @@ from .node import Constant, Input, Node, Parameter, Shape
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from .selection import CrossValidation, Range, Sweep, Trial, cross_validate, sweep
 from .solvers import LBFGS, LevenbergMarquardt
 from .sort import topological_sort
 from .training import History
@@ -39,6 +41,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Constant",
+    "CrossValidation",
     "CycleError",
     "DataError",
     "Dense",
@@ -46,6 +49,7 @@ __all__ = [
     "DivergenceError",
     "EarlyStopping",
     "Every",
+    "Ensemble",
     "FastGraphError",
     "Finding",
     "GradientReport",
@@ -59,11 +63,15 @@ __all__ = [
     "Parameter",
     "Progress",
     "RMSprop",
+    "Range",
     "SettingError",
     "Shape",
     "ShapeError",
+    "Sweep",
     "Trained",
+    "Trial",
     "check_gradients",
+    "cross_validate",
     "datasets",
     "engine",
     "engines",
@@ -75,6 +83,7 @@ __all__ = [
     "plot",
     "schedules",
     "set_engine",
+    "sweep",
     "topological_sort",
     *_operations,
 ]

@@ -52,29 +52,25 @@ class Trained:
         number: its place, from 0.
         graph: with the trained parameters; after a divergence, or an interrupt, those of the last
             finished step.
+        title: its name in messages, as ``"model 3 (learning_rate=0.1)"``.
         settings: what it was made and trained with, the seed included: ``Graph.fit`` with the
             same gives the same bits.
         history: of ``Graph.fit``; None where it did not come to its end.
         error: the `DivergenceError` that ended it, or None.
     """
 
-    def __init__(self, number: int, graph: Graph, settings: dict[str, Any], told: str):
+    def __init__(self, number: int, title: str, graph: Graph, settings: dict[str, Any]):
         self.number = number
+        self.title = title
         self.graph = graph
         self.settings = settings
         self.history: History | None = None
         self.error: DivergenceError | None = None
-        self._told = told  # what sets it apart from the others
 
     @property
     def loss(self) -> float:
         """The training loss of the last epoch; NaN where training did not come to its end."""
         return float("nan") if self.history is None else float(self.history.loss[-1])
-
-    @property
-    def title(self) -> str:
-        """As in messages: ``"model 3 (learning_rate=0.1)"``."""
-        return f"model {self.number}" + (f" ({self._told})" if self._told else "")
 
     def __repr__(self) -> str:
         if self.error is not None:
@@ -167,6 +163,7 @@ def prepare(
     *,
     count: int | None = None,
     seed: int = 0,
+    titles: Sequence[str] | None = None,
     common: Mapping[str, Any],
 ) -> list[Job]:
     """The jobs, every graph made and every setting known, before anything is trained."""
@@ -196,22 +193,25 @@ def prepare(
         )
     jobs = []
     for number in range(next(iter(known.values()))):
-        own = settings if lengths["settings"] is None else settings[number]
+        own: Any = settings if lengths["settings"] is None else settings[number]  # type: ignore
         if not isinstance(own, Mapping | None):
             raise SettingError(
                 f"fit_many: model {number}: expected settings as a dict, got {own!r}"
             )
         own = dict(own or {})
-        told = _told(own if lengths["settings"] is not None else {})
-        title = f"model {number}" + (f" ({told})" if told else "")
+        if titles is not None:
+            title = titles[number]
+        else:
+            told = _told(own) if lengths["settings"] is not None else ""
+            title = f"model {number}" + (f" ({told})" if told else "")
         try:
             jobs.append(
                 _job(
                     number,
+                    title,
                     models if graphs is None else graphs[number],
                     feeds if lengths["feeds"] is None else feeds[number],
                     {"seed": seed + number, **common, **own},
-                    told,
                 )
             )
         except Exception as error:
@@ -220,7 +220,7 @@ def prepare(
     return jobs
 
 
-def _job(number: int, model: Any, feeds: Any, settings: dict, told: str) -> Job:
+def _job(number: int, title: str, model: Any, feeds: Any, settings: dict) -> Job:
     optimizer = settings.get("optimizer")
     if not isinstance(optimizer, Optimizer):
         raise SettingError(
@@ -260,14 +260,13 @@ def _job(number: int, model: Any, feeds: Any, settings: dict, told: str) -> Job:
         raise GraphError(f"expected a Graph, {whose} {graph!r}")
     if not isinstance(feeds, Mapping):
         raise DataError(f"feeds: expected a dict {{input: array}}, got {type(feeds).__name__}")
-    return Job(Trained(number, graph, settings, told), feeds, to_fit)
+    return Job(Trained(number, title, graph, settings), feeds, to_fit)
 
 
 def run(jobs: list[Job], *, threads: int | None, progress: bool) -> list[Trained]:
     """Run the jobs in so many threads and hand back their models, in order."""
     threads = cores() if threads is None else whole_number("threads", threads, 1)
-    if not isinstance(progress, bool):
-        raise SettingError(f"progress must be True or False, got {progress!r}")
+    progress = flag("progress", progress)
     bar = require("tqdm.auto", "progress").tqdm(total=len(jobs), unit="model") if progress else None
     results = [job.trained for job in jobs]
     try:
