@@ -203,6 +203,42 @@ def test_models_that_share_a_parameter_are_refused():
     assert k_of(graph) == 0.0
 
 
+def test_models_that_write_to_one_checkpoint_are_refused(tmp_path):
+    own = [{"checkpoint": tmp_path / "one.npz"}, {"checkpoint": tmp_path / "." / "one.npz"}]
+    with pytest.raises(fg.GraphError, match=r"share the checkpoint .*one\.npz"):
+        fg.fit_many(
+            line, {"x": [1.0], "y": [2.0]}, own, optimizer=fg.SGD(0.1), epochs=1
+        )
+    own[1]["checkpoint"] = tmp_path / "two.npz"
+    fg.fit_many(line, {"x": [1.0], "y": [2.0]}, own, optimizer=fg.SGD(0.1), epochs=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"one.npz", "two.npz"}
+
+
+def test_all_that_a_run_can_have_a_model_can_have(engine):
+    """Schedule, penalties, validation, early stopping: as ``fit`` alone, at three threads."""
+    common = {
+        "epochs": 30, "batch_size": 11, "schedule": fg.schedules.Cosine(30), "l2": 1e-3,
+        "clip_norm": 1.0, "validation": {"x": X[40:], "y": Y[40:]},
+        "early_stopping": fg.EarlyStopping(patience=2),
+    }  # fmt: skip
+    seen = {"x": X[:40], "y": Y[:40]}
+    found = fg.fit_many(net, seen, count=4, threads=3, optimizer=fg.Adam(0.2), **common)
+    for model in found:
+        alone = net(seed=model.number)
+        history = alone.fit(seen, optimizer=fg.Adam(0.2), seed=model.number, **common)
+        np.testing.assert_array_equal(model.history.validation_loss, history.validation_loss)
+        np.testing.assert_array_equal(model.graph.vector, alone.vector)
+    assert any(model.history.stopped_early for model in found)
+
+
+def test_solvers_run_side_by_side():
+    found = fg.fit_many(
+        [line(k) for k in (0.0, 9.0)], SLOPE, threads=2,
+        optimizer=fg.LevenbergMarquardt(), epochs=20,
+    )  # fmt: skip
+    np.testing.assert_allclose([k_of(model) for model in found], 3.0, rtol=1e-6)
+
+
 def test_an_error_in_one_model_stops_the_others_and_names_it():
     """The second model is wrong; the first would run for hours."""
     feeds = [{"x": [1.0], "y": [2.0]}, {"x": [1.0], "y": [2.0, 3.0]}]
@@ -374,6 +410,16 @@ def test_a_fold_that_diverged_has_no_loss():
     assert found.validation_losses[0] == 1.0
     assert np.isnan(found.validation_losses[1])
     assert str(found.models[1].error).startswith("fold 1: ")
+
+
+def test_early_stopping_watches_the_fold_that_is_held_out():
+    settings = {"epochs": 40, "early_stopping": fg.EarlyStopping(patience=3)}
+    found = fg.cross_validate(net, FEEDS, folds=3, optimizer=fg.Adam(0.1), **settings)
+    for model, loss in zip(found.models, found.validation_losses, strict=True):
+        # The parameters of the best epoch are back, so its loss is the fold's.
+        best = model.history.validation_loss[model.history.best_epoch - 1]
+        assert loss == pytest.approx(best, rel=1e-12)
+        assert best == model.history.validation_loss.min()
 
 
 @pytest.mark.parametrize(
