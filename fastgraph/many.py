@@ -14,6 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .errors import (
@@ -51,18 +52,18 @@ class Trained:
     Attributes:
         number: its place, from 0.
         graph: with the trained parameters; after a divergence, or an interrupt, those of the last
-            finished step.
+            finished step. None where an interrupt came before it was made.
         title: its name in messages, as ``"model 3 (learning_rate=0.1)"``.
-        settings: what it was made and trained with, the seed included: ``Graph.fit`` with the
-            same gives the same bits.
+        settings: what it was made and trained with, the seed included, and its copy of the
+            optimizer: ``Graph.fit`` with the same gives the same bits.
         history: of ``Graph.fit``; None where it did not come to its end.
         error: the `DivergenceError` that ended it, or None.
     """
 
-    def __init__(self, number: int, title: str, graph: Graph, settings: dict[str, Any]):
+    def __init__(self, number: int, title: str, settings: dict[str, Any]):
         self.number = number
         self.title = title
-        self.graph = graph
+        self.graph: Any = None
         self.settings = settings
         self.history: History | None = None
         self.error: DivergenceError | None = None
@@ -98,7 +99,8 @@ def fit_many(
 
     Parameters:
         models: graphs that share no parameter; or a function of settings, as
-            ``def model(width, seed)``, that makes one.
+            ``def model(width, seed)``, that makes one. It is called in order, one model at a
+            time, from the threads that train.
         feeds: as in ``Graph.fit``, keys best by name; one for all, or one for each model.
         settings: of all models, or a list with those of each.
         count: how many models a function makes, where neither feeds nor settings are a list.
@@ -134,26 +136,61 @@ def fit_many(
 
 
 class Job:
-    """A model to train: its graph, feeds and arguments of ``fit``, and what is measured then."""
+    """A model to make and to train, and what is measured then."""
 
-    def __init__(self, trained: Trained, feeds: Mapping[Any, Any], arguments: dict[str, Any]):
+    def __init__(
+        self,
+        trained: Trained,
+        make: Callable[[], Any],
+        feeds: Mapping[Any, Any],
+        arguments: dict[str, Any],
+    ):
         self.trained = trained
+        self.make = make
         self.feeds = feeds
-        self.arguments = arguments
+        self.arguments = arguments  # of Graph.fit
         #: Called in the model's thread after a run that came to its end.
         self.measure: Callable[[Trained], None] | None = None
+        #: What ended it, other than a divergence; the message names the model.
+        self.failure: BaseException | None = None
+
+    def build(self, owners: dict[Any, Trained]) -> None:
+        """Make the graph, where there is none yet; ``owners`` tells whose each parameter is."""
+        trained = self.trained
+        if trained.graph is not None:
+            return
+        try:
+            graph = self.make()
+            if not isinstance(graph, Graph):
+                raise GraphError(f"expected a Graph, got {graph!r}")
+        except Exception as error:
+            self.failure = _named(error, trained.title)
+            return
+        for node in graph.nodes:
+            if isinstance(node, Parameter):
+                self.claim(owners, node, str(node))
+        trained.graph = graph
+
+    def claim(self, owners: dict[Any, Trained], thing: Any, name: str) -> None:
+        """Note what this model writes to; two threads must not."""
+        other = owners.setdefault(thing, self.trained)
+        if other is not self.trained:
+            self.failure = GraphError(
+                f"{other.title} and {self.trained.title} share {name}; give each its own"
+            )
 
     def run(self) -> None:
-        """Train and measure; a divergence is kept, another error names the model."""
+        """Train and measure; a divergence is kept with the model."""
         trained = self.trained
         try:
-            trained.history = trained.graph.fit(self.feeds, **self.arguments)
-            if self.measure is not None:
-                self.measure(trained)
+            if self.failure is None:
+                trained.history = trained.graph.fit(self.feeds, **self.arguments)
+                if self.measure is not None:
+                    self.measure(trained)
         except DivergenceError as error:
             trained.error = _named(error, trained.title)
-        except Exception as error:
-            raise _named(error, trained.title) from None
+        except BaseException as error:
+            self.failure = _named(error, trained.title)
 
 
 def prepare(
@@ -166,101 +203,127 @@ def prepare(
     titles: Sequence[str] | None = None,
     common: Mapping[str, Any],
 ) -> list[Job]:
-    """The jobs, every graph made and every setting known, before anything is trained."""
+    """The jobs; every name of a setting is known, and the optimizers are checked, before any
+    graph is made or trained."""
     seed = whole_number("seed", seed, 0)
-    graphs = None
     if isinstance(models, Graph):
         raise GraphError("fit_many: expected graphs or a function that makes one, got one Graph")
-    if not callable(models):
+    graphs: list[Any] | None = None
+    takes: _Takes = ([], [], False)
+    function: Any = models
+    if callable(models):
+        takes = _parameters_of(models)
+    else:
         graphs = list(models) if isinstance(models, Iterable) else [models]
-        if not graphs:
-            raise SettingError("fit_many: no models; give one graph or more")
-    lengths = {
-        "graphs": None if graphs is None else len(graphs),
-        "feeds": None if isinstance(feeds, Mapping) else _length("feeds", feeds),
-        "settings": None
-        if settings is None or isinstance(settings, Mapping)
-        else _length("settings", settings),
-        "count": None if count is None else whole_number("count", count, 1),
-    }
-    known = {name: length for name, length in lengths.items() if length is not None}
-    if len(set(known.values())) > 1:
-        said = ", ".join(f"{name} {length}" for name, length in known.items())
-        raise SettingError(f"fit_many: how many models? {said}; the numbers must be equal")
-    if not known:
-        raise SettingError(
-            "fit_many: how many models? give count=, or a list of settings or of feeds"
-        )
+    each = not isinstance(settings, Mapping | None)
+    number_of_models = _how_many(graphs, feeds, settings, count)
     jobs = []
-    for number in range(next(iter(known.values()))):
-        own: Any = settings if lengths["settings"] is None else settings[number]  # type: ignore
+    owners: dict[Any, Trained] = {}
+    for number in range(number_of_models):
+        own: Any = settings[number] if each else settings  # type: ignore[index]
         if not isinstance(own, Mapping | None):
             raise SettingError(
                 f"fit_many: model {number}: expected settings as a dict, got {own!r}"
             )
-        own = dict(own or {})
-        if titles is not None:
-            title = titles[number]
-        else:
-            told = _told(own) if lengths["settings"] is not None else ""
-            title = f"model {number}" + (f" ({told})" if told else "")
+        told = _told(own or {}) if each else ""
+        title = titles[number] if titles else f"model {number}" + (f" ({told})" if told else "")
         try:
-            jobs.append(
-                _job(
-                    number,
-                    title,
-                    models if graphs is None else graphs[number],
-                    feeds if lengths["feeds"] is None else feeds[number],
-                    {"seed": seed + number, **common, **own},
+            asked = {"seed": seed + number, **common, **(own or {})}
+            arguments, of_model = _dealt(asked, takes, models)
+            fed = feeds if isinstance(feeds, Mapping) else feeds[number]
+            if not isinstance(fed, Mapping):
+                raise DataError(
+                    f"feeds: expected a dict {{input: array}}, got {type(fed).__name__}"
                 )
-            )
         except Exception as error:
             raise _named(error, title) from None
-    _check_apart(jobs)
+        trained = Trained(number, title, asked | {"optimizer": arguments["optimizer"]})
+        make = partial(_given, graphs[number]) if graphs else partial(function, **of_model)
+        job = Job(trained, make, fed, arguments)
+        if graphs is not None:
+            job.build(owners)
+        if arguments.get("checkpoint") is not None:
+            path = os.path.abspath(arguments["checkpoint"])
+            job.claim(owners, path, f"the checkpoint {path}")
+        if job.failure is not None:
+            raise job.failure
+        jobs.append(job)
     return jobs
 
 
-def _job(number: int, title: str, model: Any, feeds: Any, settings: dict) -> Job:
-    optimizer = settings.get("optimizer")
-    if not isinstance(optimizer, Optimizer):
+#: The names a function needs, all it takes, and whether it takes any other, too.
+_Takes = tuple[list[str], list[str], bool]
+
+
+def _dealt(settings: dict, takes: _Takes, models: Any) -> tuple[dict, dict]:
+    """The settings for ``Graph.fit``, the optimizer's in its own copy, and those for the function
+    that makes the graph."""
+    if not isinstance(settings.get("optimizer"), Optimizer):
         raise SettingError(
-            f"optimizer: expected an Optimizer, as optimizer=SGD(1e-2), got {optimizer!r}"
+            "optimizer: expected an Optimizer, as optimizer=SGD(1e-2), got "
+            f"{settings.get('optimizer')!r}"
         )
     if "epochs" not in settings:
         raise SettingError("epochs: how many? give epochs=, a whole number")
-    optimizer = copy.copy(optimizer)  # its state is kept by the model, not by all of them
+    optimizer = copy.copy(settings["optimizer"])  # without state; none is kept in the user's
     tunable = [name for name in vars(optimizer) if not name.startswith("_")]
-    made = not isinstance(model, Graph) and callable(model)
-    needed, taken, anything = _parameters_of(model) if made else ([], [], False)
-    to_model, to_fit = {}, {}
+    needed, taken, anything = takes
+    of_model, of_fit = {}, {}
     for name, value in settings.items():
         if name in _OURS:
             raise SettingError(f"{name} is for all models together, not for one of them")
         known = name in _FIT or name in tunable
         if name in taken or (anything and not known):
-            to_model[name] = value
-            known = True
+            of_model[name] = value
+        elif not known:
+            raise SettingError(
+                unknown("setting", name, dict.fromkeys([*taken, *tunable, *_FIT]))
+            )
         if name in _FIT:
-            to_fit[name] = value
+            of_fit[name] = value
         elif name in tunable:
             setattr(optimizer, name, value)
-        if not known:
-            raise SettingError(unknown("setting", name, [*taken, *tunable, *_FIT]))
     optimizer.check()
-    to_fit["optimizer"] = optimizer
-    missing = [name for name in needed if name not in to_model]
+    missing = [name for name in needed if name not in of_model]
     if missing:
         raise SettingError(
-            f"{getattr(model, '__name__', 'the function')} needs {', '.join(map(repr, missing))}: "
-            "no setting has this name"
+            f"{getattr(models, '__name__', 'the function')} needs "
+            f"{', '.join(map(repr, missing))}: no setting has this name"
         )
-    graph = model(**to_model) if made else model
-    if not isinstance(graph, Graph):
-        whose = "the function returned" if made else "got"
-        raise GraphError(f"expected a Graph, {whose} {graph!r}")
-    if not isinstance(feeds, Mapping):
-        raise DataError(f"feeds: expected a dict {{input: array}}, got {type(feeds).__name__}")
-    return Job(Trained(number, title, graph, settings), feeds, to_fit)
+    return of_fit | {"optimizer": optimizer}, of_model
+
+
+def _how_many(graphs: list | None, feeds: Any, settings: Any, count: Any) -> int:
+    """The number of models, which all that is a list must agree on."""
+    lengths = {}
+    if graphs is not None:
+        if not graphs:
+            raise SettingError("fit_many: no models; give one graph or more")
+        lengths["graphs"] = len(graphs)
+    for name, items in (("feeds", feeds), ("settings", settings)):
+        if isinstance(items, Mapping) or (items is None and name == "settings"):
+            continue
+        if isinstance(items, str) or not isinstance(items, Sequence) or not items:
+            what = "an empty " if isinstance(items, Sequence) and not items else ""
+            raise SettingError(
+                f"{name}: expected a dict, or a list of one for each model, got "
+                f"{what}{type(items).__name__}"
+            )
+        lengths[name] = len(items)
+    if count is not None:
+        lengths["count"] = whole_number("count", count, 1)
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise SettingError(f"fit_many: how many models? {said}; the numbers must be equal")
+    if not lengths:
+        raise SettingError(
+            "fit_many: how many models? give count=, or a list of settings or of feeds"
+        )
+    return next(iter(lengths.values()))
+
+
+def _given(graph: Any) -> Any:
+    return graph
 
 
 def run(jobs: list[Job], *, threads: int | None, progress: bool) -> list[Trained]:
@@ -286,6 +349,8 @@ class _Crew:
 
     def __init__(self, jobs: list[Job], interrupted: Callable[[], bool]):
         self._waiting = deque(jobs)
+        self._making = threading.Lock()
+        self._owners: dict[Any, Trained] = {}
         self._left = len(jobs)
         self._failures: dict[int, BaseException] = {}
         self._diverged = 0
@@ -323,22 +388,21 @@ class _Crew:
     def _serve(self) -> None:
         with told_to_stop(self._stop):
             while not self._stop():
-                try:
-                    job = self._waiting.popleft()
-                except IndexError:
-                    return
-                failure = None
-                try:
-                    job.run()
-                except BaseException as error:
-                    if isinstance(error, KeyboardInterrupt) and self._stop():
+                # Graphs are made in order and one at a time: a function that draws random numbers
+                # of its own gives the same models at any number of threads.
+                with self._making:
+                    if not self._waiting:
                         return
-                    failure = error
+                    job = self._waiting.popleft()
+                    job.build(self._owners)
+                job.run()
+                if isinstance(job.failure, KeyboardInterrupt) and self._stop():
+                    return
                 with self._changed:
                     self._left -= 1
                     self._diverged += job.trained.error is not None
-                    if failure is not None:
-                        self._failures[job.trained.number] = failure
+                    if job.failure is not None:
+                        self._failures[job.trained.number] = job.failure
                         self._halted = True
                     self._changed.notify()
 
@@ -350,17 +414,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _length(what: str, items: Any) -> int:
-    if isinstance(items, str) or not isinstance(items, Sequence):
-        raise SettingError(
-            f"{what}: expected a dict, or a list of one for each model, got "
-            f"{type(items).__name__}"
-        )
-    return len(items)
-
-
-def _parameters_of(function: Callable) -> tuple[list[str], list[str], bool]:
-    """The names a function needs, all it takes, and whether it takes any other, too."""
+def _parameters_of(function: Callable) -> _Takes:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature
@@ -387,19 +441,3 @@ def _named(error: Any, title: str) -> Any:
         error.add_note(f"fastgraph: in {title}")
     return error
 
-
-def _check_apart(jobs: list[Job]) -> None:
-    """Refuse what two threads would write to at the same time."""
-    owners: dict[Any, Trained] = {}
-    for job in jobs:
-        trained = job.trained
-        things = [(node, str(node)) for node in trained.graph.nodes if isinstance(node, Parameter)]
-        if job.arguments.get("checkpoint") is not None:
-            path = os.path.abspath(job.arguments["checkpoint"])
-            things.append((path, f"the checkpoint {path}"))
-        for thing, name in things:
-            other = owners.setdefault(thing, trained)
-            if other is not trained:
-                raise GraphError(
-                    f"{other.title} and {trained.title} share {name}; give each its own"
-                )

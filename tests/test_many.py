@@ -110,6 +110,29 @@ def test_graphs_and_feeds_of_their_own():
     np.testing.assert_allclose([k_of(model) for model in found], [2.0, -7.0, 0.5], rtol=1e-9)
 
 
+def test_graphs_are_made_in_order_at_any_number_of_threads():
+    """A function that draws from one generator: models and draws belong together."""
+
+    def drawn(threads):
+        draw = np.random.default_rng(5)
+        found = fg.fit_many(
+            lambda: line(draw.normal()), SLOPE, count=20, threads=threads,
+            optimizer=fg.SGD(0.01), epochs=3,
+        )  # fmt: skip
+        return [k_of(model) for model in found]
+
+    # The error of k shrinks by 1 - 2·0.01 a step.
+    expected = 3 + (np.random.default_rng(5).normal(size=20) - 3) * 0.98**3
+    for threads in (1, 5):
+        np.testing.assert_allclose(drawn(threads), expected, rtol=1e-12)
+
+
+def test_a_function_that_gives_the_same_graph_twice_is_refused():
+    graph = line()
+    with pytest.raises(fg.GraphError, match=r"model 0 and model 1 share Parameter 'k'"):
+        fg.fit_many(lambda: graph, SLOPE, count=2, threads=1, optimizer=fg.SGD(0.1), epochs=1)
+
+
 def test_an_optimizer_of_the_users_is_not_touched():
     optimizer = fg.SGD(0.1, momentum=0.5)
     fg.fit_many(
@@ -169,6 +192,8 @@ def test_a_divergence_stays_with_its_model(engine):
         ({"settings": [{}, {}]}, fg.SettingError, ["settings 2", "count 1"]),
         ({"settings": [3]}, fg.SettingError, ["model 0", "3"]),
         ({"settings": "abc"}, fg.SettingError, ["settings", "str"]),
+        ({"settings": []}, fg.SettingError, ["settings", "an empty list"]),
+        ({"feeds": 3}, fg.SettingError, ["feeds", "int"]),
         ({"seed": -1}, fg.SettingError, ["seed", "-1"]),
         ({"feeds": {"x": [1.0]}}, fg.DataError, ["model 0", "'y'"]),
         ({"models": lambda width: line()}, fg.SettingError, ["'width'"]),
