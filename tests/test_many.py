@@ -5,11 +5,13 @@ What is expected comes from ``Graph.fit`` alone, from closed solutions, or from 
 
 import math
 import os
+import runpy
 import subprocess
 import sys
 import textwrap
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -668,6 +670,28 @@ def test_an_ensemble_refuses_what_does_not_fit():
         ensemble.interval([1.0], 0.9)
     with pytest.raises(fg.DataError, match="needs 2 inputs"):
         fg.Ensemble(pair, "loss").predict([1.0])
+
+
+# The example -------------------------------------------------------------------------------------
+
+
+def test_the_example_finds_settings_and_an_interval(tmp_path, monkeypatch, capsys):
+    matplotlib = pytest.importorskip("matplotlib")
+    script = Path(__file__).parent.parent / "examples" / "22_many_models.py"
+    assert len(script.read_text(encoding="utf-8").splitlines()) < 100
+    monkeypatch.setattr(sys, "argv", [str(script), "--out", str(tmp_path)])
+    monkeypatch.syspath_prepend(str(script.parent))
+    with matplotlib.rc_context():
+        step = runpy.run_path(str(script), run_name="__main__")
+    assert (tmp_path / "22_many_models.png").stat().st_size > 10_000
+    assert len(step["table"]) == 40
+    assert 1e-3 < step["best"]["learning_rate"] < 1e-1
+    target = step["Y"][step["new"]]
+    # Averaging never has a larger square error than its members have on average.
+    assert step["together"] < step["alone"].mean() < target.var()
+    # 106 new rows and 100 to calibrate on: three standard deviations of both together.
+    assert abs(step["inside"] - 0.9) < 3 * math.sqrt(0.9 * 0.1 * (1 / 106 + 1 / 100))
+    assert f"{step['inside']:.0%}" in capsys.readouterr().out
 
 
 def test_cores_are_those_this_process_may_use():
