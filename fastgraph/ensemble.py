@@ -22,8 +22,8 @@ class Ensemble:
     """Models that differ by seed, fold or shape; their mean, and an interval around it.
 
     Parameters:
-        models: trained graphs, or the `Trained` of `fit_many`, 2 or more. Those that diverged are
-            left out.
+        models: trained graphs, or the `Trained` of `fit_many`, 2 or more. Those that did not come
+            to their end, as by a divergence, are left out.
         prediction: the name of the node to predict, the same in each.
 
     Attributes:
@@ -46,13 +46,13 @@ class Ensemble:
         for number, model in enumerate(given):
             if not isinstance(model, (Graph, Trained)):
                 raise GraphError(f"Ensemble: model {number}: expected a Graph, got {model!r}")
-        whole = [m for m in given if isinstance(m, Graph) or m.error is None]
+        whole = [m for m in given if isinstance(m, Graph) or m.history is not None]
         self.graphs = [m if isinstance(m, Graph) else m.graph for m in whole]
         if len(self.graphs) < 2:
             left_out = len(given) - len(whole)
             raise SettingError(
                 f"Ensemble: expected 2 models or more, got {len(self.graphs)}"
-                + (f" and {left_out} that diverged" if left_out else "")
+                + (f" and {left_out} that did not come to their end" if left_out else "")
             )
         self._nodes = []
         for number, graph in enumerate(self.graphs):

@@ -109,7 +109,8 @@ def fit_many(
         threads: models that train at the same time; all cores where left out. No bit depends
             on it.
         progress: show one bar for all models (needs tqdm, extra ``progress``).
-        **common: more settings of all models, as ``optimizer=fg.Adam(), epochs=100``.
+        **common: more settings of all models, as ``optimizer=fg.Adam(), epochs=100``. Callbacks
+            are called in the thread of their model.
 
     Returns:
         A `Trained` for each model, in order. One that left the finite numbers has the

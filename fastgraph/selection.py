@@ -64,11 +64,14 @@ class CrossValidation:
 
         Raises:
             DataError: the folds do not have every row.
+            DivergenceError: a model did not come to its end.
         """
         count = _row_count(self._feeds)
         found: np.ndarray | None = None
         seen = np.zeros(count, bool)
         for model, rows in zip(self.models, self.rows, strict=True):
+            if model.error is not None:
+                raise model.error
             part = model.graph.evaluate(node, _take(self._feeds, rows))
             if np.shape(part)[:1] != (len(rows),):
                 raise GraphError(f"predictions: {node!r} has no value of its own for each row")

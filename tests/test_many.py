@@ -437,6 +437,8 @@ def test_a_fold_that_diverged_has_no_loss():
     assert found.validation_losses[0] == 1.0
     assert np.isnan(found.validation_losses[1])
     assert str(found.models[1].error).startswith("fold 1: ")
+    with pytest.raises(fg.DivergenceError, match="fold 1"):
+        found.predictions("line")
 
 
 def test_early_stopping_watches_the_fold_that_is_held_out():
@@ -647,7 +649,7 @@ def test_an_ensemble_leaves_out_what_diverged():
     settings = [{"learning_rate": rate} for rate in (0.1, 1e200, 0.1)]
     found = fg.fit_many(line, SLOPE, settings, optimizer=fg.SGD(1.0), epochs=30)
     assert len(fg.Ensemble(found, "line")) == 2
-    with pytest.raises(fg.SettingError, match="got 1 and 1 that diverged"):
+    with pytest.raises(fg.SettingError, match="got 1 and 1 that did not come to"):
         fg.Ensemble(found[:2], "line")
 
 
