@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -127,6 +128,22 @@ def test_graphs_are_made_in_order_at_any_number_of_threads():
     expected = 3 + (np.random.default_rng(5).normal(size=20) - 3) * 0.98**3
     for threads in (1, 5):
         np.testing.assert_allclose(drawn(threads), expected, rtol=1e-12)
+
+
+def test_one_graph_is_made_at_a_time():
+    made, inside = [], []
+
+    def model(number):
+        inside.append(number)
+        time.sleep(0.003)  # lets any other thread in
+        assert inside == [number]
+        inside.clear()
+        made.append(number)
+        return line()
+
+    settings = [{"number": number} for number in range(9)]
+    fg.fit_many(model, SLOPE, settings, threads=4, optimizer=fg.SGD(0.1), epochs=1)
+    assert made == list(range(9))
 
 
 def test_a_function_that_gives_the_same_graph_twice_is_refused():
