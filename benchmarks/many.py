@@ -26,6 +26,7 @@ BATCH = 11
 BOSTON = fg.datasets.load_boston()
 X = (BOSTON.data - BOSTON.data.mean(axis=0)) / BOSTON.data.std(axis=0)
 Y = (BOSTON.target[:, None] - BOSTON.target.mean()) / BOSTON.target.std()
+FEEDS = {"x": X, "y": Y}
 
 
 def miniflow(seed: int) -> fg.Graph:
@@ -39,19 +40,17 @@ def rate(number: int) -> float:
     return 10 ** (-3 + 2 * (number % 20) / 19)
 
 
-def fastgraph_losses(models: int, epochs: int, threads: int) -> np.ndarray:
-    """(models,) losses over all rows after training: graphs made, trained and evaluated."""
+def fit(models: int, epochs: int, threads: int) -> list[fg.Trained]:
+    """The graphs, made and trained."""
     own = [{"learning_rate": rate(number)} for number in range(models)]
-    feeds = {"x": X, "y": Y}
-    trained = fg.fit_many(
-        miniflow, feeds, own, threads=threads, optimizer=fg.SGD(1.0), epochs=epochs,
+    return fg.fit_many(
+        miniflow, FEEDS, own, threads=threads, optimizer=fg.SGD(1.0), epochs=epochs,
         batch_size=BATCH, shuffle=False,
     )  # fmt: skip
-    return np.array([float(model.graph.evaluate("loss", feeds)) for model in trained])
 
 
-def pytorch_losses(models: int, epochs: int) -> np.ndarray:
-    """The same in eager PyTorch, one model after another."""
+def fit_pytorch(models: int, epochs: int) -> list[float]:
+    """The same in eager PyTorch, one model after another; the losses of all rows."""
     import torch
 
     torch.set_num_threads(1)
@@ -74,7 +73,7 @@ def pytorch_losses(models: int, epochs: int) -> np.ndarray:
                 loss(x[start : start + BATCH], y[start : start + BATCH]).backward()
                 optimizer.step()
         losses.append(loss(x, y).item())
-    return np.array(losses)
+    return losses
 
 
 def plain_c(threads: int, share: int = 24) -> None:
@@ -114,13 +113,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     torch = util.find_spec("torch") is not None
     if torch:
-        ours = fastgraph_losses(given.pytorch_models, epochs, threads)
-        np.testing.assert_allclose(
-            ours, pytorch_losses(given.pytorch_models, epochs), rtol=1e-9, err_msg="losses"
-        )
+        some = given.pytorch_models
+        ours = [float(m.graph.evaluate("loss", FEEDS)) for m in fit(some, epochs, threads)]
+        np.testing.assert_allclose(ours, fit_pytorch(some, epochs), rtol=1e-9, err_msg="losses")
     runs: dict[str, Callable[[], Any]] = {
-        "one": lambda: fastgraph_losses(models, epochs, 1),
-        "all": lambda: fastgraph_losses(models, epochs, threads),
+        "one": lambda: fit(models, epochs, 1),
+        "all": lambda: fit(models, epochs, threads),
         "plain one": lambda: plain_c(1),
         "plain all": lambda: plain_c(threads),
     }
@@ -138,8 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not torch:
         print("PyTorch is not installed: skipped")
         return
-    some = given.pytorch_models
-    loop = min(seconds(lambda: pytorch_losses(some, epochs)) for _ in range(2)) / some
+    loop = min(seconds(lambda: fit_pytorch(some, epochs)) for _ in range(2)) / some
     print(
         f"PyTorch in a loop: {1e3 * loop:.1f} ms a model, {loop / (least['all'] / models):.0f}x "
         f"fastgraph's time ({loop / (least['one'] / models):.0f}x with one thread)"
