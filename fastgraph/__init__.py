@@ -9,6 +9,7 @@ from .callbacks import EarlyStopping, Every, Progress
 from .checks import GradientReport, check_gradients
 from .doctor import Diagnosis, Finding
 from .engines import engine, set_engine
+from .ensemble import Ensemble
 from .errors import (
     CycleError,
     DataError,
@@ -20,10 +21,12 @@ from .errors import (
 )
 from .graph import Graph, load
 from .layers import Dense, mlp
+from .many import Trained, fit_many
 from .node import Constant, Input, Node, Parameter, Shape
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from .selection import CrossValidation, Range, Sweep, Trial, cross_validate, sweep
 from .solvers import LBFGS, LevenbergMarquardt
 from .sort import topological_sort
 from .training import History
@@ -38,6 +41,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Constant",
+    "CrossValidation",
     "CycleError",
     "DataError",
     "Dense",
@@ -45,6 +49,7 @@ __all__ = [
     "DivergenceError",
     "EarlyStopping",
     "Every",
+    "Ensemble",
     "FastGraphError",
     "Finding",
     "GradientReport",
@@ -58,13 +63,19 @@ __all__ = [
     "Parameter",
     "Progress",
     "RMSprop",
+    "Range",
     "SettingError",
     "Shape",
     "ShapeError",
+    "Sweep",
+    "Trained",
+    "Trial",
     "check_gradients",
+    "cross_validate",
     "datasets",
     "engine",
     "engines",
+    "fit_many",
     "initializers",
     "load",
     "mlp",
@@ -72,6 +83,7 @@ __all__ = [
     "plot",
     "schedules",
     "set_engine",
+    "sweep",
     "topological_sort",
     *_operations,
 ]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -576,6 +577,21 @@ def _write(program: Program, values: np.ndarray) -> None:
         start = stop
 
 
+#: Of a thread: what tells its runs to stop, beside Ctrl-C.
+_orders = threading.local()
+
+
+@contextmanager
+def told_to_stop(when: Callable[[], bool]) -> Iterator[None]:
+    """Runs in this thread end after a step, as by Ctrl-C, once ``when()`` is true."""
+    before = getattr(_orders, "stop", None)
+    _orders.stop = when
+    try:
+        yield
+    finally:
+        _orders.stop = before
+
+
 class _Interrupts:
     """Lets Ctrl-C end a run between two steps, and only there.
 
@@ -587,9 +603,10 @@ class _Interrupts:
     def __init__(self) -> None:
         self._noted = False
         self._previous: Any = None
+        self._told = getattr(_orders, "stop", None)
 
     def pending(self) -> bool:
-        return self._noted
+        return self._noted or (self._told is not None and self._told())
 
     def _note(self, number: int, frame: Any) -> None:
         if self._noted:
@@ -607,7 +624,7 @@ class _Interrupts:
     def __exit__(self, *error: Any) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
-        if self._noted and error[0] is None:
+        if error[0] is None and self.pending():
             raise KeyboardInterrupt
 
 
