@@ -25,7 +25,6 @@ from .graph import Graph
 from .layers import ACTIVATIONS
 from .node import Constant, Input, Node, Parameter
 from .optimizers import SGD, Adam, Optimizer, OptimizerState
-from .training import Interrupts
 
 try:
     import scipy.optimize
@@ -406,16 +405,15 @@ class _MultilayerPerceptron(BaseEstimator):
             shuffle=bool(self.shuffle),
             seed=int(random.randint(np.iinfo(np.int32).max)),
         )
-        self.n_iter_ = 0
+        self.n_iter_, best = 0, None
         try:
-            with training as trainer, Interrupts() as interrupts:
+            with training as (trainer, interrupted):
                 best = self._run(
-                    trainer, interrupts.pending, network, y, weight, batch, held_out, incremental
+                    trainer, interrupted, network, y, weight, batch, held_out, incremental
                 )
+                self._optimizer_state = trainer.state()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
-            best = None
-        self._optimizer_state = trainer.state()
         if best is not None:
             network.graph.vector = best
 
@@ -452,7 +450,8 @@ class _MultilayerPerceptron(BaseEstimator):
                 if held_out is None:
                     self._watch_loss()
                 elif self._watch_score(trainer, network, held_out):
-                    best = network.graph._flat_copy()
+                    with network.graph._paused():
+                        best = network.graph.vector.copy()
             if outcome.failure is not None:
                 trainer.store()
                 raise ValueError(_NOT_FINITE)

@@ -15,7 +15,7 @@ STOREYS = [
     "errors", "settings", "randomness", "node", "initializers", "ops", "sort", "feeds", "program",
     "layers", "optimizers", "regularization", "schedules", "callbacks", "storage", "engines",
     "solvers", "doctor", "training", "plot", "microscope_page", "microscope", "checks", "export",
-    "graph", "datasets", "bench", "demo", "cli", "__init__", "__main__",
+    "graph", "sklearn", "datasets", "bench", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 LEVEL = {name: level for level, name in enumerate(STOREYS)}
 FILES = sorted(PACKAGE.rglob("*.py"))
