@@ -50,6 +50,7 @@ try:
     )
     from sklearn.utils.optimize import _check_optimize_result
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+    from threadpoolctl import threadpool_limits
 except ImportError as error:
     raise SettingError(
         "the estimators need scikit-learn 1.6 or later; "
@@ -295,8 +296,10 @@ class _MultilayerPerceptron(BaseEstimator):
         self._x_scaling = _scaling(X, weight, self.standardize)
         regression = not is_classifier(self) and self._output()[1] is None
         self._y_scaling = _scaling(y, weight, self.standardize if regression else False)
-        if self.solver == "lbfgs":
-            return
+        if self.solver != "lbfgs":
+            self._start_record()
+
+    def _start_record(self) -> None:
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
         self.validation_scores_ = [] if self.early_stopping else None
@@ -358,13 +361,15 @@ class _MultilayerPerceptron(BaseEstimator):
             penalty = strengths * vector
             return loss + penalty @ vector / 2, gradient + penalty
 
-        found = scipy.optimize.minimize(
-            objective,
-            graph.vector.astype(np.float64),
-            method="L-BFGS-B",
-            jac=True,
-            options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
-        )
+        # The vectors are short: BLAS threads would wait for one another longer than they work.
+        with threadpool_limits(1, "blas"):
+            found = scipy.optimize.minimize(
+                objective,
+                graph.vector.astype(np.float64),
+                method="L-BFGS-B",
+                jac=True,
+                options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+            )
         self.n_iter_ = _check_optimize_result("lbfgs", found, self.max_iter)
         self.loss_ = self._reported(found.fun, y, weight)
         if self.verbose:
@@ -381,6 +386,9 @@ class _MultilayerPerceptron(BaseEstimator):
         incremental: bool,
     ) -> None:
         held_out = None
+        scored = getattr(self, "validation_scores_", None) is not None
+        if not hasattr(self, "loss_curve_") or scored != self.early_stopping:
+            self._start_record()  # a warm start with settings that watch something else
         if self.early_stopping:
             X, y, weight, held_out = self._hold_out(X, y, weight, random)
         rows = len(X)
@@ -394,6 +402,7 @@ class _MultilayerPerceptron(BaseEstimator):
         if not incremental or self._optimizer_state is None:
             self._learning_rate = float(self.learning_rate_init)
             self._optimizer_state = None
+            self._seed = int(random.randint(np.iinfo(np.int32).max))
         optimizer = self._optimizer()
         training = network.graph._trainer(
             network.loss,
@@ -403,7 +412,7 @@ class _MultilayerPerceptron(BaseEstimator):
             l2=self._penalty(rows, batch, weight),
             batch_size=batch,
             shuffle=bool(self.shuffle),
-            seed=int(random.randint(np.iinfo(np.int32).max)),
+            seed=self._seed,
         )
         self.n_iter_, best = 0, None
         try:
@@ -455,12 +464,13 @@ class _MultilayerPerceptron(BaseEstimator):
             if outcome.failure is not None:
                 trainer.store()
                 raise ValueError(_NOT_FINITE)
-            if outcome.interrupted:
+            if interrupted():
                 break
             if self._rate_follows_time():
-                self._learning_rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+                rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+                self._change_rate(trainer, rate)
             if self._no_improvement_count > self.n_iter_no_change:
-                if self._stops(held_out is not None):
+                if self._stops(trainer, held_out is not None):
                     break
                 self._no_improvement_count = 0
             if self.n_iter_ == self.max_iter and not incremental:
@@ -475,6 +485,11 @@ class _MultilayerPerceptron(BaseEstimator):
 
     def _rate_follows_time(self) -> bool:
         return self.solver == "sgd" and self.learning_rate == "invscaling"
+
+    def _change_rate(self, trainer: Any, rate: float) -> None:
+        # In scikit-learn the velocity has in it the rate of the steps that it comes from.
+        trainer.scale_slots(self._learning_rate / rate)
+        self._learning_rate = rate
 
     def _optimizer(self) -> Optimizer:
         if self.solver == "adam":
@@ -533,7 +548,7 @@ class _MultilayerPerceptron(BaseEstimator):
             return True
         return False
 
-    def _stops(self, early: bool) -> bool:
+    def _stops(self, trainer: Any, early: bool) -> bool:
         """Whether training ends where nothing improves: not before an adaptive rate is tiny."""
         what = "Validation score" if early else "Training loss"
         said = (
@@ -542,7 +557,7 @@ class _MultilayerPerceptron(BaseEstimator):
         )
         adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
         if adaptive and self._learning_rate > 1e-6:
-            self._learning_rate /= 5
+            self._change_rate(trainer, self._learning_rate / 5)
             if self.verbose:
                 print(f"{said} Setting learning rate to {self._learning_rate:f}")
             return False
