@@ -703,7 +703,7 @@ class MLPRegressor(RegressorMixin, _MultilayerPerceptron):
         >>> import numpy as np
         >>> from fastgraph.sklearn import MLPRegressor
         >>> X = np.linspace(-2, 2, 100).reshape(-1, 1)
-        >>> model = MLPRegressor((32,), "tanh", solver="lbfgs", max_iter=2000, random_state=0)
+        >>> model = MLPRegressor(activation="tanh", solver="lbfgs", max_iter=2000, random_state=0)
         >>> bool(model.fit(X, np.sin(2 * X[:, 0])).score(X, np.sin(2 * X[:, 0])) > 0.99)
         True
     """
@@ -840,7 +840,7 @@ class MLPClassifier(ClassifierMixin, _MultilayerPerceptron):
         >>> from sklearn.datasets import load_iris
         >>> from fastgraph.sklearn import MLPClassifier
         >>> X, y = load_iris(return_X_y=True)
-        >>> model = MLPClassifier((16,), standardize=True, max_iter=400, random_state=0)
+        >>> model = MLPClassifier((16,), solver="lbfgs", standardize=True, random_state=0)
         >>> bool(model.fit(X, y).score(X, y) > 0.95)
         True
     """

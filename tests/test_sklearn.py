@@ -192,7 +192,7 @@ def test_held_out_scores_are_theirs_within_noise(name):
     ]
     spread = max(np.ptp(scores), 1e-9)
     assert abs(np.mean(scores[0]) - np.mean(scores[1])) <= max(0.02, spread / 2)
-    assert np.mean(scores[0]) > (0.25 if name == "diabetes" else 0.9)
+    assert np.mean(scores[0]) > (0.15 if name == "diabetes" else 0.9)
 
 
 # Stopping, going on ------------------------------------------------------------------------------
