@@ -16,7 +16,6 @@ import warnings
 
 import joblib
 import numpy as np
-from _lesson import start
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -25,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastgraph as fg
+from _lesson import start
 from fastgraph import plot
 from fastgraph.sklearn import MLPClassifier, MLPRegressor
 
@@ -50,7 +50,8 @@ search = GridSearchCV(make_pipeline(StandardScaler(), MLPClassifier((32,), rando
 with joblib.parallel_backend("threading", n_jobs=2):
     search.fit(train, y_train)
 print(f"grid        : {len(search.cv_results_['params'])} settings x 5 folds, best "
-      f"{search.best_score_:.3f} with {search.best_params_}; held out {search.score(test, y_test):.3f}")
+      f"{search.best_score_:.3f} with {search.best_params_}; "
+      f"held out {search.score(test, y_test):.3f}")  # fmt: skip
 
 # %% A band: the 5 % and the 95 % quantile, and the median, of the progression of diabetes.
 X, progression = load_diabetes(return_X_y=True, scaled=False)

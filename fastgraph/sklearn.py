@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -45,6 +46,7 @@ try:
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import (
         _check_partial_fit_first_call,
+        check_classification_targets,
         type_of_target,
         unique_labels,
     )
@@ -220,7 +222,7 @@ class _MultilayerPerceptron(BaseEstimator):
     def _dropout(self, count: int) -> list[float]:
         rates = self._per_layer("dropout", count)
         for rate in rates:
-            if not isinstance(rate, Real) or not 0 <= rate < 1:
+            if not isinstance(rate, (int, float, np.number)) or not 0 <= rate < 1:
                 raise SettingError(f"dropout: a rate must be in [0, 1), got {rate!r}")
         if self.solver == "lbfgs" and any(rates):
             raise SettingError("dropout needs solver='adam' or 'sgd': lbfgs minimises one function")
@@ -284,7 +286,7 @@ class _MultilayerPerceptron(BaseEstimator):
         self.out_activation_ = self._output()[0]
         names = [*self._per_layer("activation", len(units) - 2), self.activation]
         self.coefs_, self.intercepts_ = [], []
-        for i, (fan_in, fan_out) in enumerate(zip(units[:-1], units[1:], strict=True)):
+        for i, (fan_in, fan_out) in enumerate(pairwise(units)):
             factor = 2.0 if names[i] in ("logistic", "sigmoid") else 6.0
             bound = np.sqrt(factor / (fan_in + fan_out))
             coef = random.uniform(-bound, bound, (fan_in, fan_out))
@@ -292,6 +294,7 @@ class _MultilayerPerceptron(BaseEstimator):
             self.coefs_.append(coef.astype(X.dtype, copy=False))
             self.intercepts_.append(intercept.astype(X.dtype, copy=False))
         self._network: _Network | None = None
+        self._network_key: tuple = ()
         self._optimizer_state: OptimizerState | None = None
         self._x_scaling = _scaling(X, weight, self.standardize)
         regression = not is_classifier(self) and self._output()[1] is None
@@ -302,17 +305,17 @@ class _MultilayerPerceptron(BaseEstimator):
     def _start_record(self) -> None:
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
-        self.validation_scores_ = [] if self.early_stopping else None
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
-        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_: Any = [] if self.early_stopping else None
+        self.best_validation_score_: Any = -np.inf if self.early_stopping else None
+        self.best_loss_: Any = None if self.early_stopping else np.inf
 
     def _network_for(self, weighted: bool = False, afresh: bool = False) -> _Network:
         """The graph that works on ``coefs_`` and ``intercepts_``; afresh: for the settings of now,
         which may not be those of the last fit."""
         known = getattr(self, "_network", None)
-        if known is not None and known.holds(self.coefs_, self.intercepts_):
-            if not afresh or self._network_key == self._key(weighted):
-                return known
+        kept = known is not None and known.holds(self.coefs_, self.intercepts_)
+        if kept and (not afresh or self._network_key == self._key(weighted)):
+            return known
         count = len(self.coefs_) - 1
         network = _Network(
             self.coefs_,
@@ -395,7 +398,8 @@ class _MultilayerPerceptron(BaseEstimator):
         batch = min(200, rows) if self.batch_size == "auto" else self.batch_size
         if batch > rows:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
                 stacklevel=4,
             )
             batch = rows
@@ -920,8 +924,11 @@ class MLPClassifier(ClassifierMixin, _MultilayerPerceptron):
             Array of shape (n_samples,); (n_samples, n_classes) of 0 and 1 for multilabel data.
         """
         found = self._outputs(X)
-        found = found.ravel() if self.n_outputs_ == 1 else found
-        return self._label_binarizer.inverse_transform(found)
+        if self._label_binarizer is not None:
+            return self._label_binarizer.inverse_transform(found)
+        if self.n_outputs_ > 1:
+            return self.classes_[found.argmax(axis=1)]
+        return self.classes_[np.where(found.ravel() > 0.5, len(self.classes_) - 1, 0)]
 
     def predict_proba(self, X):
         """The probability of each class, (n_samples, n_classes), in the order of ``classes_``."""
@@ -944,7 +951,7 @@ class MLPClassifier(ClassifierMixin, _MultilayerPerceptron):
         """
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
-            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+            self._label_binarizer = LabelBinarizer().fit(y) if multilabel else None
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _validate_input(self, X, y, incremental, reset):
@@ -955,20 +962,13 @@ class MLPClassifier(ClassifierMixin, _MultilayerPerceptron):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
+            check_classification_targets(y)
+            self._label_binarizer = LabelBinarizer().fit(y) if y.ndim == 2 else None
+            self.classes_ = np.unique(y) if y.ndim == 1 else self._label_binarizer.classes_
+        elif (y.ndim == 2) != (self._label_binarizer is not None):
+            raise ValueError("`y` is multilabel data now and was not before, or the reverse")
         else:
-            seen = set(unique_labels(y))
-            if self.warm_start and seen != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the "
-                    f"previous call to fit. Previously got {self.classes_}, `y` has {sorted(seen)}"
-                )
-            if not seen <= set(self.classes_):
-                raise ValueError(
-                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
-                    f"'y' has {sorted(seen)}."
-                )
+            self._check_classes(unique_labels(y) if y.ndim == 2 else np.unique(y))
         weight = None
         if self.class_weight is not None:
             if incremental and self.class_weight == "balanced":
@@ -977,12 +977,31 @@ class MLPClassifier(ClassifierMixin, _MultilayerPerceptron):
                     "weights with sklearn.utils.compute_class_weight and give them as a dict"
                 )
             weight = compute_sample_weight(self.class_weight, y).astype(X.dtype)
-        targets = self._label_binarizer.transform(y)
-        targets = targets.toarray() if issparse(targets) else targets
-        return X, targets.astype(X.dtype), weight
+        return X, self._targets(y).astype(X.dtype), weight
+
+    def _check_classes(self, seen):
+        """Refuse classes that the first fit did not know of."""
+        if self.warm_start and set(seen) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {seen}"
+            )
+        if not set(seen) <= set(self.classes_):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {seen}."
+            )
+
+    def _targets(self, y):
+        """A column of 0 and 1 for each class; one column for two classes, 1 for the second."""
+        if self._label_binarizer is not None:
+            targets = self._label_binarizer.transform(y)
+            return targets.toarray() if issparse(targets) else targets
+        number = np.searchsorted(self.classes_, y)[:, np.newaxis]
+        return number == (np.arange(len(self.classes_)) if len(self.classes_) > 2 else 1)
 
     def _output(self):
-        if self._label_binarizer.y_type_ == "multiclass":
+        if self._label_binarizer is None and len(self.classes_) > 2:
             return "softmax", ops.Softmax
         return "logistic", ops.Sigmoid
 

@@ -259,6 +259,20 @@ def test_passes_one_by_one_are_a_run():
     assert parts.n_iter_ == 1 and parts.t_ == 12 * 60
 
 
+@pytest.mark.parametrize("names", [[0, 1], ["b", "a"], [-5, 7, 3], ["x", "yy", "z"], [4]], ids=str)
+def test_classes_of_any_name_come_back(names):
+    X, y = small(MLPClassifier)
+    named = np.array(names)[y % len(names)]
+    mine, known = (
+        kind(solver="lbfgs", random_state=0, max_iter=60).fit(X, named) for kind in PAIRS[1]
+    )
+    assert mine.classes_.tolist() == known.classes_.tolist() == sorted(names)
+    assert (mine.predict(X) == named).mean() > 0.95
+    assert mine.predict(X).dtype == known.predict(X).dtype == named.dtype
+    assert mine.predict_proba(X).shape == known.predict_proba(X).shape
+    np.testing.assert_allclose(np.exp(mine.predict_log_proba(X)), mine.predict_proba(X), atol=1e-12)
+
+
 def test_partial_fit_of_a_classifier_wants_all_classes():
     X, y = small(MLPClassifier)
     with pytest.raises(ValueError, match="classes"):
@@ -266,7 +280,7 @@ def test_partial_fit_of_a_classifier_wants_all_classes():
     model = MLPClassifier().partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
     assert model.predict_proba(X).shape == (60, 3)
     model.partial_fit(X, y)
-    with pytest.raises(ValueError, match="not in `self.classes_`"):
+    with pytest.raises(ValueError, match="has classes not in"):
         model.partial_fit(X, y + 1)
     assert not hasattr(MLPClassifier(solver="lbfgs"), "partial_fit")
 
@@ -280,7 +294,7 @@ def test_ctrl_c_keeps_what_was_reached(monkeypatch):
 
     model = MLPRegressor(max_iter=1000, verbose=True, random_state=0)
     monkeypatch.setattr("builtins.print", press)
-    with pytest.warns(UserWarning, match="interrupted by user"):
+    with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y)
     assert 5 <= model.n_iter_ <= 6
     assert np.isfinite(model.predict(X)).all()
@@ -362,7 +376,7 @@ def test_it_leaves_the_data_alone():
     before = X.copy(), y.copy()
     X.flags.writeable = y.flags.writeable = False
     MLPRegressor(max_iter=3, standardize=True).fit(X, y).predict(X)
-    assert (X == before[0]).all() and (y == before[1]).all()
+    assert np.array_equal(X, before[0]) and np.array_equal(y, before[1])
 
 
 # As a citizen ------------------------------------------------------------------------------------
