@@ -313,8 +313,11 @@ class _MultilayerPerceptron(BaseEstimator):
         """The graph that works on ``coefs_`` and ``intercepts_``; afresh: for the settings of now,
         which may not be those of the last fit."""
         known = getattr(self, "_network", None)
-        kept = known is not None and known.holds(self.coefs_, self.intercepts_)
-        if kept and (not afresh or self._network_key == self._key(weighted)):
+        if (
+            known is not None
+            and known.holds(self.coefs_, self.intercepts_)
+            and (not afresh or self._network_key == self._key(weighted))
+        ):
             return known
         count = len(self.coefs_) - 1
         network = _Network(
@@ -696,9 +699,11 @@ class MLPRegressor(RegressorMixin, _MultilayerPerceptron):
             needs it. ``coefs_``, ``loss_`` and a loss's own settings are then in these units. A
             loss that works on a logarithm, as "poisson", leaves y as it is.
 
-    The weights of a batch are drawn on in one exact way: rows of weight 0 are left out, and the
-    penalty of a step is alpha over the mean weight of a batch. Sparse data is made dense for
-    training, and in blocks of rows for predictions.
+    With one batch an epoch, or unshuffled ones, the numbers are scikit-learn's to rounding (and
+    to where Adam adds epsilon); shuffled, the order of the rows is fastgraph's own. Rows of weight
+    0 are left out before anything else. Where the batches of an epoch differ in size or weight,
+    the penalty of each step is that of the mean batch. Sparse data is made dense for training, and
+    block by block for predictions.
 
     Raises:
         ValueError: a setting is out of its range, or the data cannot be used.
@@ -964,7 +969,7 @@ class MLPClassifier(ClassifierMixin, _MultilayerPerceptron):
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             check_classification_targets(y)
             self._label_binarizer = LabelBinarizer().fit(y) if y.ndim == 2 else None
-            self.classes_ = np.unique(y) if y.ndim == 1 else self._label_binarizer.classes_
+            self.classes_ = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
         elif (y.ndim == 2) != (self._label_binarizer is not None):
             raise ValueError("`y` is multilabel data now and was not before, or the reverse")
         else:
