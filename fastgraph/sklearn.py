@@ -55,7 +55,7 @@ try:
     from threadpoolctl import threadpool_limits
 except ImportError as error:
     raise SettingError(
-        "the estimators need scikit-learn 1.6 or later; "
+        "the estimators need scikit-learn 1.7 or later; "
         "install it with: pip install 'fastgraph-nn[sklearn]'"
     ) from error
 
