@@ -14,6 +14,8 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -21,11 +23,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import ops
+from .engines.outcome import Outcome
 from .errors import SettingError
 from .graph import Graph
 from .layers import ACTIVATIONS
 from .node import Constant, Input, Node, Parameter
 from .optimizers import SGD, Adam, Optimizer, OptimizerState
+from .randomness import permutation
+from .training import interruptible
 
 try:
     import scipy.optimize
@@ -51,6 +56,7 @@ try:
         unique_labels,
     )
     from sklearn.utils.optimize import _check_optimize_result
+    from sklearn.utils.sparsefuncs import mean_variance_axis
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
     from threadpoolctl import threadpool_limits
 except ImportError as error:
@@ -69,8 +75,8 @@ _LOSSES: dict[str, type[Node]] = {
     "squared_error": ops.MSE, "absolute_error": ops.MAE, "huber": ops.Huber,
     "poisson": ops.PoissonLoss,
 }  # fmt: skip
-#: Rows of sparse data that are made dense together for a prediction.
-_BLOCK = 4096
+#: Sparse data is made dense in pieces of at most so many bytes.
+_DENSE_BYTES = 1 << 28
 
 
 class _Network:
@@ -134,6 +140,105 @@ class _Network:
     def predict(self, X: np.ndarray) -> np.ndarray:
         with self._turn:
             return self.graph.evaluate(self.prediction, {self.x: X})
+
+
+@dataclass(frozen=True)
+class _Course:
+    """A run under way: what trains, what it asks whether to stop, a context to look at the graph
+    in, and the rows, targets and weights held out, if there are any."""
+
+    trainer: Any
+    interrupted: Callable[[], bool]
+    paused: Callable[[], Any]
+    network: _Network
+    held_out: Any
+
+
+class _Pieces:
+    """A `Trainer` over sparse rows: an epoch goes in pieces, each made dense for its turn.
+
+    The batches are those of an epoch over dense rows, and so are the numbers, to rounding.
+
+    Parameters:
+        scaled: what is done to dense rows before they are fed.
+        settings: of `Graph._trainer`; the rest is as there.
+    """
+
+    def __init__(
+        self,
+        network: _Network,
+        X: Any,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        scaled: Callable[[np.ndarray], np.ndarray],
+        settings: dict,
+        state: OptimizerState | None,
+        shuffle: bool,
+        seed: int,
+    ):
+        self._network, self._X, self._y, self._weight = network, X, y, weight
+        self._scaled, self._settings, self._state, self._seed = scaled, settings, state, seed
+        batch = settings["batch_size"]
+        self._size = max(_rows_of_a_piece(X) // batch, 1) * batch
+        self._shuffle = shuffle and batch < len(y)
+        self._epochs = 0 if state is None else state.epochs
+
+    def run(
+        self,
+        epochs: int,
+        interrupted: Callable[[], bool],
+        steps: int | None = None,
+        rates: np.ndarray | None = None,
+    ) -> Outcome:
+        losses: list[float] = []
+        taken, rows = 0, len(self._y)
+        for _ in range(epochs):
+            order = np.arange(rows)
+            if self._shuffle:
+                order = permutation(rows, self._seed, self._epochs)
+            total = 0.0
+            for start in range(0, rows, self._size):
+                some = order[start : start + self._size]
+                outcome = self._run_piece(some, interrupted, rates, taken)
+                taken += outcome.steps
+                if outcome.failure is not None or interrupted():
+                    failed = np.array(losses), taken, outcome.failure, outcome.interrupted
+                    return Outcome(*failed)
+                total += float(outcome.losses[0]) * len(some)
+            losses.append(total / rows)
+            self._epochs += 1
+        return Outcome(np.array(losses), taken)
+
+    def _run_piece(
+        self,
+        some: np.ndarray,
+        interrupted: Callable[[], bool],
+        rates: np.ndarray | None,
+        taken: int,
+    ) -> Outcome:
+        network = self._network
+        weight = None if self._weight is None else self._weight[some]
+        feeds = network.feeds(self._scaled(self._X[some].toarray()), self._y[some], weight)
+        steps = -(-len(some) // self._settings["batch_size"])
+        with network.graph._trainer(
+            network.loss, feeds, state=self._state, shuffle=False, seed=self._seed,
+            **self._settings,
+        ) as (trainer, _):  # fmt: skip
+            own = None if rates is None else rates[taken : taken + steps]
+            outcome = trainer.run(1, interrupted, None, own)
+            trainer.store()
+            self._state = replace(trainer.state(), step=0, total=0.0)
+        return outcome
+
+    def store(self) -> None:
+        """The parameters are written after each piece."""
+
+    def state(self) -> OptimizerState | None:
+        return None if self._state is None else replace(self._state, epochs=self._epochs)
+
+    def scale_slots(self, factor: float) -> None:
+        if self._state is not None:
+            self._state = replace(self._state, slots=[slot * factor for slot in self._state.slots])
 
 
 class _MultilayerPerceptron(BaseEstimator):
@@ -252,13 +357,14 @@ class _MultilayerPerceptron(BaseEstimator):
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y, class_weight = self._validate_input(X, y, incremental, reset=first)
         weight = _weights(sample_weight, class_weight, X)
-        X = X.toarray() if issparse(X) else X
+        if issparse(X) and X.shape[0] <= _rows_of_a_piece(X):
+            X = X.toarray()
         if weight is not None and not weight.all():  # such rows count for nothing, in a batch too
             X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
         random = check_random_state(self.random_state)
         if first:
             self._initialize(X, y, weight, [X.shape[1], *hidden, y.shape[1]], random)
-        X, y = self._scaled(X), self._scaled_targets(y)
+        X, y = X if issparse(X) else self._scaled(X), self._scaled_targets(y)
         network = self._network_for(weight is not None, afresh=True)
         try:
             if self.solver == "lbfgs":
@@ -273,7 +379,7 @@ class _MultilayerPerceptron(BaseEstimator):
 
     def _initialize(
         self,
-        X: np.ndarray,
+        X: Any,
         y: np.ndarray,
         weight: np.ndarray | None,
         units: list[int],
@@ -353,19 +459,40 @@ class _MultilayerPerceptron(BaseEstimator):
         return self.alpha * float(np.mean(1 / np.array(sizes))) / mean_weight
 
     def _fit_lbfgs(
-        self, network: _Network, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+        self, network: _Network, X: Any, y: np.ndarray, weight: np.ndarray | None
     ) -> None:
-        graph, feeds = network.graph, network.feeds(X, self._fed(y), weight)
-        alpha = self._penalty(len(X), len(X), weight)
+        graph = network.graph
+        alpha = self._penalty(len(y), len(y), weight)
         strengths = np.concatenate([
             np.full(node.value.size, alpha if node.value.ndim == 2 else 0.0)
             for node in graph.parameters.values()
         ])  # fmt: skip
 
         def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
-            loss, gradient = graph.value_and_gradient(vector, feeds, network.loss)
             penalty = strengths * vector
-            return loss + penalty @ vector / 2, gradient + penalty
+            total, slope = penalty @ vector / 2, penalty
+            for share, feeds in parts():
+                loss, gradient = graph.value_and_gradient(vector, feeds, network.loss)
+                total, slope = total + share * loss, slope + share * gradient
+            return total, slope
+
+        def parts() -> Iterator[tuple[float, dict]]:
+            """The feeds of all rows, and what they count for; in pieces where rows are sparse."""
+            if not issparse(X):
+                yield 1.0, network.feeds(X, self._fed(y), weight)
+                return
+            counts = np.ones(len(y)) if weight is None else weight
+            size = _rows_of_a_piece(X)
+            for start in range(0, len(y), size):
+                some = slice(start, start + size)
+                yield (
+                    counts[some].sum() / counts.sum(),
+                    network.feeds(
+                        self._scaled(X[some].toarray()),
+                        self._fed(y[some]),
+                        None if weight is None else weight[some],
+                    ),
+                )
 
         # The vectors are short: BLAS threads would wait for one another longer than they work.
         with threadpool_limits(1, "blas"):
@@ -385,7 +512,7 @@ class _MultilayerPerceptron(BaseEstimator):
     def _fit_stochastic(
         self,
         network: _Network,
-        X: np.ndarray,
+        X: Any,
         y: np.ndarray,
         weight: np.ndarray | None,
         random: np.random.RandomState,
@@ -397,7 +524,7 @@ class _MultilayerPerceptron(BaseEstimator):
             self._start_record()  # a warm start with settings that watch something else
         if self.early_stopping:
             X, y, weight, held_out = self._hold_out(X, y, weight, random)
-        rows = len(X)
+        rows = len(y)
         batch = min(200, rows) if self.batch_size == "auto" else self.batch_size
         if batch > rows:
             warnings.warn(
@@ -410,52 +537,67 @@ class _MultilayerPerceptron(BaseEstimator):
             self._learning_rate = float(self.learning_rate_init)
             self._optimizer_state = None
             self._seed = int(random.randint(np.iinfo(np.int32).max))
-        optimizer = self._optimizer()
-        training = network.graph._trainer(
-            network.loss,
-            network.feeds(X, self._fed(y), weight),
-            optimizer=optimizer,
-            state=self._optimizer_state,
-            l2=self._penalty(rows, batch, weight),
-            batch_size=batch,
-            shuffle=bool(self.shuffle),
-            seed=self._seed,
-        )
         self.n_iter_, best = 0, None
         try:
-            with training as (trainer, interrupted):
-                best = self._run(
-                    trainer, interrupted, network, y, weight, batch, held_out, incremental
-                )
+            with self._training(network, X, y, weight, batch) as (trainer, interrupted, paused):
+
+                course = _Course(trainer, interrupted, paused, network, held_out)
+                best = self._run(course, y, weight, batch, incremental)
                 self._optimizer_state = trainer.state()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         if best is not None:
             network.graph.vector = best
 
+    @contextmanager
+    def _training(
+        self, network: _Network, X: Any, y: np.ndarray, weight: np.ndarray | None, batch: int
+    ) -> Iterator[tuple[Any, Callable[[], bool], Callable[[], Any]]]:
+        """What trains; what it asks whether to stop; and a context to look at the graph in."""
+        settings: dict[str, Any] = {
+            "optimizer": self._optimizer(),
+            "l2": self._penalty(len(y), batch, weight),
+            "batch_size": batch,
+        }
+        state, shuffle = self._optimizer_state, bool(self.shuffle)
+        if issparse(X):
+            with interruptible() as interrupted:
+                yield (
+                    _Pieces(
+                        network, X, self._fed(y), weight, self._scaled, settings, state, shuffle,
+                        self._seed,
+                    ),
+                    interrupted,
+                    nullcontext,
+                )  # fmt: skip
+            return
+        feeds = network.feeds(X, self._fed(y), weight)
+        with network.graph._trainer(
+            network.loss, feeds, state=state, shuffle=shuffle, seed=self._seed, **settings
+        ) as (trainer, interrupted):
+            yield trainer, interrupted, network.graph._paused
+
     def _run(
         self,
-        trainer: Any,
-        interrupted: Callable[[], bool],
-        network: _Network,
+        course: _Course,
         y: np.ndarray,
         weight: np.ndarray | None,
         batch: int,
-        held_out: tuple | None,
         incremental: bool,
     ) -> np.ndarray | None:
         """Train until scikit-learn's would stop; with held-out rows, the best parameters."""
         best, epochs = None, 1 if incremental else self.max_iter
+        trainer, early = course.trainer, course.held_out is not None
         steps_per_epoch = -(-len(y) // batch)
         while self.n_iter_ < epochs:
             # Each epoch without improvement counts one, so that many may run before a look.
             patience = self.n_iter_no_change + 1 - self._no_improvement_count
-            look = held_out is not None or self.verbose or self._rate_follows_time()
+            look = early or self.verbose or self._rate_follows_time()
             stretch = 1 if look else int(max(min(epochs - self.n_iter_, patience), 1))
             rates = None
             if self._learning_rate != self.learning_rate_init:
                 rates = np.full(stretch * steps_per_epoch, self._learning_rate)
-            outcome = trainer.run(stretch, interrupted, None, rates)
+            outcome = trainer.run(stretch, course.interrupted, None, rates)
             for loss in outcome.losses:
                 self.n_iter_ += 1
                 self.t_ += len(y)
@@ -463,21 +605,21 @@ class _MultilayerPerceptron(BaseEstimator):
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                if held_out is None:
+                if not early:
                     self._watch_loss()
-                elif self._watch_score(trainer, network, held_out):
-                    with network.graph._paused():
-                        best = network.graph.vector.copy()
+                elif self._watch_score(course):
+                    with course.paused():
+                        best = course.network.graph.vector.copy()
             if outcome.failure is not None:
                 trainer.store()
                 raise ValueError(_NOT_FINITE)
-            if interrupted():
+            if course.interrupted():
                 break
             if self._rate_follows_time():
                 rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
                 self._change_rate(trainer, rate)
             if self._no_improvement_count > self.n_iter_no_change:
-                if self._stops(trainer, held_out is not None):
+                if self._stops(trainer, early):
                     break
                 self._no_improvement_count = 0
             if self.n_iter_ == self.max_iter and not incremental:
@@ -507,7 +649,7 @@ class _MultilayerPerceptron(BaseEstimator):
 
     def _hold_out(
         self,
-        X: np.ndarray,
+        X: Any,
         y: np.ndarray,
         weight: np.ndarray | None,
         random: np.random.RandomState,
@@ -515,7 +657,7 @@ class _MultilayerPerceptron(BaseEstimator):
         """The rows to train on, and those to score on after each epoch."""
         stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
         train, held = train_test_split(
-            np.arange(len(X)),
+            np.arange(len(y)),
             random_state=random,
             test_size=self.validation_fraction,
             stratify=stratify,
@@ -535,12 +677,12 @@ class _MultilayerPerceptron(BaseEstimator):
             self._no_improvement_count = 0
         self.best_loss_ = min(self.loss_, self.best_loss_)
 
-    def _watch_score(self, trainer: Any, network: _Network, held_out: tuple) -> bool:
+    def _watch_score(self, course: _Course) -> bool:
         """Note the score of the held-out rows; whether it is the best so far."""
-        X, y, weight = held_out
-        trainer.store()
-        with network.graph._paused():
-            output = network.predict(X)
+        X, y, weight = course.held_out
+        course.trainer.store()
+        with course.paused():
+            output = self._forward(course.network, X)
         finite = np.isfinite(output).all()
         score = self._score(y, output, weight) if finite else np.nan
         self.validation_scores_.append(score)
@@ -599,11 +741,21 @@ class _MultilayerPerceptron(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
         network = self._network_for()
-        found = np.concatenate([network.predict(self._scaled(rows)) for rows in _dense(X)])
+        found = self._forward(network, X if issparse(X) else self._scaled(X))
         if self._y_scaling is not None:
             mean, scale = self._y_scaling
             found = found * scale + mean
         return found
+
+    def _forward(self, network: _Network, X: Any) -> np.ndarray:
+        """The predictions of the network for scaled rows, or for sparse ones as they are."""
+        if not issparse(X):
+            return network.predict(X)
+        size = _rows_of_a_piece(X)
+        return np.concatenate([
+            network.predict(self._scaled(X[start : start + size].toarray()))
+            for start in range(0, X.shape[0], size)
+        ])  # fmt: skip
 
     # As an estimator -------------------------------------------------------------------------
 
@@ -630,12 +782,9 @@ _NOT_FINITE = (
 )
 
 
-def _dense(X: Any) -> Iterator[np.ndarray]:
-    if not issparse(X):
-        yield X
-        return
-    for start in range(0, X.shape[0], _BLOCK):
-        yield X[start : start + _BLOCK].toarray()
+def _rows_of_a_piece(X: Any) -> int:
+    """How many rows of sparse data are made dense together."""
+    return max(_DENSE_BYTES // (X.shape[1] * X.dtype.itemsize), 1)
 
 
 def _weights(sample_weight: Any, class_weight: np.ndarray | None, X: Any) -> np.ndarray | None:
@@ -651,7 +800,7 @@ def _weights(sample_weight: Any, class_weight: np.ndarray | None, X: Any) -> np.
 
 
 def _scaling(
-    values: np.ndarray, weight: np.ndarray | None, standardize: bool | str
+    values: Any, weight: np.ndarray | None, standardize: bool | str
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean and standard deviation of each column; None where they are not to be used.
 
@@ -660,8 +809,12 @@ def _scaling(
     """
     if not standardize:
         return None
-    mean = np.average(values, axis=0, weights=weight)
-    deviation = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+    if issparse(values):
+        mean, variance = mean_variance_axis(values, axis=0, weights=weight)
+    else:
+        mean = np.average(values, axis=0, weights=weight)
+        variance = np.average((values - mean) ** 2, axis=0, weights=weight)
+    deviation = np.sqrt(variance)
     varies = deviation > 10 * np.finfo(values.dtype).eps * np.abs(mean)
     scale = np.where(varies, deviation, 1)
     away = (np.abs(mean) > 1) | (scale < 0.1) | (scale > 3)
@@ -702,8 +855,8 @@ class MLPRegressor(RegressorMixin, _MultilayerPerceptron):
     With one batch an epoch, or unshuffled ones, the numbers are scikit-learn's to rounding (and
     to where Adam adds epsilon); shuffled, the order of the rows is fastgraph's own. Rows of weight
     0 are left out before anything else. Where the batches of an epoch differ in size or weight,
-    the penalty of each step is that of the mean batch. Sparse data is made dense for training, and
-    block by block for predictions.
+    the penalty of each step is that of the mean batch. Sparse data is made dense in pieces of at
+    most 256 MB.
 
     Raises:
         ValueError: a setting is out of its range, or the data cannot be used.

@@ -345,8 +345,30 @@ def test_sparse_data_is_as_dense(kind, layout):
     thin = kind(max_iter=10, random_state=0).fit(layout(X), y)
     assert (thin.coefs_[0] == dense.coefs_[0]).all()
     assert (thin.predict(layout(X)) == dense.predict(X)).all()
-    many = layout(np.tile(X, (150, 1)))  # more rows than are made dense at once
-    np.testing.assert_allclose(thin.predict(many), np.tile(dense.predict(X), 150))
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"shuffle": False}, {"solver": "sgd"}, {"solver": "lbfgs"}, {"early_stopping": True},
+    {"standardize": True}, {"solver": "sgd", "learning_rate": "invscaling"},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("kind", [MLPRegressor, MLPClassifier])
+def test_sparse_data_that_is_made_dense_in_pieces_gives_the_same(
+    kind, weighted, settings, monkeypatch
+):
+    X, y = small(kind)
+    X[np.abs(X) < 0.7] = 0
+    weight = np.random.default_rng(1).uniform(0.5, 2, 60) if weighted else None
+    settings = {"batch_size": 7, "max_iter": 6, "random_state": 0, "alpha": 0.1, **settings}
+    whole = kind(**settings).fit(X, y, weight)
+    monkeypatch.setattr("fastgraph.sklearn._DENSE_BYTES", 17 * 4 * 8)  # 17 rows, 14 in batches
+    pieces = kind(**settings).fit(sparse.csr_matrix(X), y, weight)
+    assert pieces.loss_ == pytest.approx(whole.loss_, rel=1e-9)
+    np.testing.assert_allclose(pieces.coefs_[0], whole.coefs_[0], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(pieces.predict(sparse.csc_matrix(X)), whole.predict(X), rtol=1e-6)
+    if settings.get("solver") != "lbfgs" and not settings.get("early_stopping"):
+        pieces.partial_fit(sparse.csr_matrix(X), y), whole.partial_fit(X, y)
+        np.testing.assert_allclose(pieces.coefs_[0], whole.coefs_[0], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
