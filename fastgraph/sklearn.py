@@ -351,7 +351,8 @@ class _MultilayerPerceptron(BaseEstimator):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
         hidden = self._hidden()
-        self._activations(len(hidden)), self._dropout(len(hidden))  # refuse before anything changes
+        self._activations(len(hidden))  # what is wrong is refused before anything changes
+        self._dropout(len(hidden))
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
