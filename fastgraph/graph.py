@@ -27,7 +27,7 @@ from .errors import (
 from .feeds import bind
 from .microscope import microscope
 from .node import Constant, Input, Node, Parameter, Shape, aligned
-from .optimizers import Optimizer
+from .optimizers import Optimizer, OptimizerState
 from .program import Program, infer_shapes
 from .regularization import regularization
 from .schedules import Schedule, as_schedule
@@ -35,7 +35,7 @@ from .settings import flag, number, whole_number
 from .solvers import Solver
 from .sort import topological_sort
 from .storage import read_graph, write_graph
-from .training import History, RunSettings, train
+from .training import History, RunSettings, interruptible, train
 
 __all__ = ["Graph", "Summary", "load"]
 
@@ -406,6 +406,39 @@ class Graph:
                 asked["validation"] = self._validation(loss, inputs, validation, arrays)
             self._clear()
             return train(self, program, arrays, RunSettings(**asked))
+
+    @contextmanager
+    def _trainer(
+        self,
+        loss: Node,
+        feeds: Mapping[Any, Any],
+        *,
+        optimizer: Optimizer,
+        state: OptimizerState | None,
+        l2: float,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+    ) -> Iterator[tuple[Any, Callable[[], bool]]]:
+        """A `Trainer` and what its ``run`` asks whether to stop, for a loop that decides between
+        stretches of epochs how to go on; Ctrl-C is raised at the end. The parameters are written
+        by ``trainer.store()``, and the state is the caller's to keep."""
+        with self._running(), interruptible() as interrupted:
+            arrays = bind(self._inputs_of((loss,)), feeds, self.dtype, self.inputs)
+            program = self._trainable(loss, arrays)
+            fresh = optimizer.state_of(self, program.parameters, program.dtype)
+            trainer = engines.current().Trainer(
+                program,
+                arrays,
+                optimizer=optimizer,
+                state=state or fresh,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                seed=seed,
+                regularization=regularization(program, self.parameters, None, None, 0, l2),
+            )
+            self._clear()
+            yield trainer, interrupted
 
     def value_and_gradient(
         self, vector: Any, feeds: Mapping[Any, Any] | None = None, output: Node | None = None

@@ -29,7 +29,7 @@ from .schedules import ReduceOnPlateau, Schedule
 from .solvers import Problem, Solver
 from .storage import fingerprint, outline, read, write
 
-__all__ = ["History", "RunSettings", "train"]
+__all__ = ["History", "RunSettings", "interruptible", "train"]
 
 #: Learning rates that are computed beforehand, where there is a schedule; at least an epoch's.
 RATES = 1 << 16
@@ -626,6 +626,13 @@ class _Interrupts:
             signal.signal(signal.SIGINT, self._previous)
         if error[0] is None and self.pending():
             raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Tells within whether Ctrl-C was pressed, which ends it only between two steps."""
+    with _Interrupts() as interrupts:
+        yield interrupts.pending
 
 
 class _bar:

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 
 import numpy as np
@@ -13,7 +14,9 @@ import fastgraph as fg
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(fg.__path__, "fastgraph.")
-    if "._" not in name and (NATIVE or not name.endswith("native"))
+    if "._" not in name
+    and (NATIVE or not name.endswith("native"))
+    and (name != "fastgraph.sklearn" or importlib.util.find_spec("sklearn"))
 ]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

@@ -321,3 +321,16 @@ def test_14_gallery(lesson):
     assert step["moons"].evaluate("cross-entropy", data) == pytest.approx(entropy)
     assert step["report"].error < 1e-6
     assert step["waves"].parameter_count == 1 * 8 + 8 + 8 * 1 + 1
+
+
+def test_20_sklearn(lesson):
+    pytest.importorskip("sklearn")
+    step = lesson("20")
+    assert step["files"] == {"20_band.png"}
+    ours, theirs = step["scores"]["fastgraph"], step["scores"]["scikit-learn"]
+    assert abs(ours - theirs) < 0.03 and min(ours, theirs) > 0.93
+    below, above = (step["bands"][q].predict(step["held"]) for q in (0.05, 0.95))
+    assert step["inside"] == np.mean((below < step["y_held"]) & (step["y_held"] < above))
+    assert 0.8 < step["inside"] < 0.98
+    assert (step["low"] < step["middle"]).all() and (step["middle"] < step["high"]).all()
+    assert step["high"][150] - step["low"][150] > step["high"][20] - step["low"][20]

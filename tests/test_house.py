@@ -15,8 +15,8 @@ STOREYS = [
     "errors", "settings", "randomness", "node", "initializers", "ops", "sort", "feeds", "program",
     "layers", "optimizers", "regularization", "schedules", "callbacks", "storage", "engines",
     "solvers", "doctor", "training", "plot", "microscope_page", "microscope", "checks", "export",
-    "graph", "many", "selection", "ensemble", "datasets", "bench", "demo", "cli", "__init__",
-    "__main__",
+    "graph", "many", "selection", "ensemble", "sklearn", "datasets", "bench", "demo", "cli",
+    "__init__", "__main__",
 ]  # fmt: skip
 LEVEL = {name: level for level, name in enumerate(STOREYS)}
 FILES = sorted(PACKAGE.rglob("*.py"))

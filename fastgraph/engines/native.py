@@ -311,6 +311,11 @@ class Trainer:
             failure = Failure(done, step, rows[start : start + self.batch_size].copy())
         return Outcome(losses[:done].copy(), taken, failure, interrupted=status == 2)
 
+    def scale_slots(self, factor: float) -> None:
+        """Multiply the optimizer's vectors, as a velocity when the unit it is kept in changes."""
+        for slot in self._slots:
+            slot *= factor
+
     def store(self) -> None:
         """Write the parameters to their nodes."""
         self._bound.write_parameters()

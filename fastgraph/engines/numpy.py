@@ -223,6 +223,11 @@ class Trainer:
             if isinstance(node, Training) and node.kernel is not None
         }
 
+    def scale_slots(self, factor: float) -> None:
+        """Multiply the optimizer's vectors, as a velocity when the unit it is kept in changes."""
+        vector, statistics, slots, *rest = self._committed
+        self._committed = (vector, statistics, [slot * factor for slot in slots], *rest)
+
     def store(self) -> None:
         """Write the parameters to their nodes."""
         vector, statistics, *_ = self._committed
