@@ -87,6 +87,7 @@ class Graph:
         self._programs: dict[tuple, Program] = {}
         self._inputs_by_target: dict[tuple, tuple[Input, ...]] = {}
         self._quick: dict[Node, tuple[str, tuple[Input, ...], Callable]] = {}  # for evaluate
+        self._quick_of: dict[Node, Any] = {}  # the executor that each of these was made for
         self._features: dict[Input, tuple[int, ...]] = {}  # of one row, as last fed
         self._ran: Any = None  # the executor of the last forward, for backward
         self._flat: np.ndarray | None = None  # all parameters, once they were asked for together
@@ -273,10 +274,12 @@ class Graph:
         with self._running():
             inputs = self._inputs_of(nodes)
             arrays = bind(inputs, feeds, self.dtype, self.inputs)
-            values = self._executor(nodes, arrays).evaluate(arrays)
+            executor = self._executor(nodes, arrays)
+            values = executor.evaluate(arrays)
             # A leaf's value is the user's array or the parameter's storage: neither is given away.
             values = [v if n.inputs else v.copy() for n, v in zip(nodes, values, strict=True)]
-        if not several and nodes[0].inputs:
+        if not several and nodes[0].inputs and self._quick_of.get(nodes[0]) is not executor:
+            self._quick_of[nodes[0]] = executor  # an answer in many rows comes here each time
             predictor = _Predictor(self, nodes[0])
             self._quick[nodes[0]] = (engines.engine(), inputs, predictor.quick() or predictor)
         return values if several else values[0]

@@ -189,3 +189,17 @@ def test_a_node_of_another_graph_does_not_compile(engine):
         net().compile(fg.Input("z"))
     with pytest.raises(fg.GraphError, match="unknown node"):
         net().compile("outt")
+
+
+def test_answers_in_many_rows_do_not_make_the_quick_call_anew(monkeypatch):
+    """They go the long way each time; what was made for a few rows stays."""
+    x = fg.Input("x", shape=(3,))
+    graph = fg.Graph(fg.Dense(x, 2, "tanh"))
+    made = []
+    quick = fg.graph._Predictor.quick
+    monkeypatch.setattr(
+        fg.graph._Predictor, "quick", lambda self: made.append(self) or quick(self)
+    )
+    rows = np.random.default_rng(0).normal(size=(20_011, 3))
+    answers = [graph.evaluate(graph.outputs[0], {x: rows}) for _ in range(3)]
+    assert len(made) == 1 and (answers[0] == answers[2]).all()
