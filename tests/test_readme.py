@@ -31,7 +31,8 @@ def run(code, names):
     return output.getvalue()
 
 
-def test_every_example_prints_what_it_says(engine):
+def test_every_example_prints_what_it_says(engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where its files go
     plt = pytest.importorskip("matplotlib.pyplot")
     pytest.importorskip("networkx")
     names = {"__name__": "readme"}
