@@ -6,8 +6,7 @@ Without these nothing leaves the native loop. Nothing here runs anything; `train
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import SettingError, unknown
 from .settings import flag, number, whole_number
@@ -15,8 +14,7 @@ from .settings import flag, number, whole_number
 __all__ = ["EarlyStopping", "Every", "Progress"]
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Where a run of ``fit`` stands, as its callbacks are told.
 
     Attributes:

@@ -17,7 +17,7 @@ from .program import Program
 __all__ = ["GradientReport", "check_gradients"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class GradientReport:
     """What a gradient check found at its worst element.
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +34,7 @@ DISTANCES = {"MSE", "MAE", "Huber", "QuantileLoss"}
 STANDARDIZE = "subtract the mean and divide by the standard deviation, of the training rows"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that is wrong.
 
     Attributes:

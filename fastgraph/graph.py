@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import os
 import threading
@@ -26,6 +25,7 @@ from .errors import (
 )
 from .feeds import bind
 from .microscope import microscope
+from .microscope_page import escape
 from .node import Constant, Input, Node, Parameter, Shape, aligned
 from .optimizers import Optimizer, OptimizerState
 from .program import Program, infer_shapes
@@ -948,11 +948,11 @@ class Summary(str):
 
     def _repr_html_(self) -> str:
         def line(tag: str, row: tuple[str, ...]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
 
         body = "".join(line("td", row) for row in self._rows)
         head = line("th", self._HEAD)
-        return f"<table><caption>{html.escape(self._title)}</caption>{head}{body}</table>"
+        return f"<table><caption>{escape(self._title)}</caption>{head}{body}</table>"
 
 
 def _check_rows_apart(program: Program) -> None:

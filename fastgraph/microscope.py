@@ -8,7 +8,6 @@ knows, it also gets the whole data, so that an edited number can be run forward 
 from __future__ import annotations
 
 import copy
-import html
 import json
 import math
 import os
@@ -20,7 +19,7 @@ import numpy as np
 from . import ops
 from .errors import DivergenceError, GraphError, SettingError, ShapeError
 from .feeds import bind
-from .microscope_page import PAGE
+from .microscope_page import PAGE, escape
 from .node import Constant, Input, Node, Parameter
 from .optimizers import SGD, Optimizer
 from .program import Program
@@ -134,7 +133,7 @@ def _page(title: str, data: dict) -> str:
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     head, tail = PAGE.split("%DATA%")
-    return head.replace("%TITLE%", html.escape(title)) + text + tail
+    return head.replace("%TITLE%", escape(title)) + text + tail
 
 
 class _Recorder:

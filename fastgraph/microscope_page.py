@@ -4,6 +4,15 @@ It fetches nothing, and its policy forbids it to. All names and texts of users a
 never as markup. The functions under `operations` are those of `fastgraph.ops`, by the same names.
 """
 
+def escape(text: str) -> str:
+    """Text as HTML shows it. As ``html.escape``, whose module costs an import of all entities."""
+    for character, entity in (
+        ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;"),
+    ):  # fmt: skip
+        text = text.replace(character, entity)
+    return text
+
+
 PAGE = r"""<!doctype html>
 <html lang="en">
 <head>

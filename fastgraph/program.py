@@ -62,7 +62,7 @@ def infer_shapes(
     return shapes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Program:
     """Sorted nodes with everything an engine must know to run them.
 

@@ -20,7 +20,7 @@ from .settings import number
 __all__ = ["Regularization", "regularization"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Regularization:
     """Penalties ``Σ l1·|p| + ½ Σ l2·p²`` on the loss, and bounds on the gradient.
 

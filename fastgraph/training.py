@@ -87,7 +87,7 @@ class History:
         return f"<History: {self.epochs} epochs, {self.steps} steps, {self.seconds:.3g} s, {ends}>"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RunSettings:
     """What ``Graph.fit`` was asked for, checked there; see it for the meaning."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 __all__ = ["Failure", "Outcome"]
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """A step whose loss or gradients were not finite; it changed nothing.
 
     Attributes:
@@ -24,8 +23,7 @@ class Failure:
     rows: np.ndarray
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The mean loss of each finished epoch, and why the stretch ended early, if it did.
 
     Attributes:
