@@ -27,6 +27,7 @@ from .feeds import bind
 from .microscope import microscope
 from .microscope_page import escape
 from .node import Constant, Input, Node, Parameter, Shape, aligned
+from .ops.losses import Loss
 from .optimizers import Optimizer, OptimizerState
 from .program import Program, infer_shapes
 from .regularization import regularization
@@ -88,6 +89,7 @@ class Graph:
         self._inputs_by_target: dict[tuple, tuple[Input, ...]] = {}
         self._quick: dict[Node, tuple[str, tuple[Input, ...], Callable]] = {}  # for evaluate
         self._quick_of: dict[Node, Any] = {}  # the executor that each of these was made for
+        self._twins: dict[Node, tuple[Graph, Input]] = {}  # by loss, with a sample weight
         self._features: dict[Input, tuple[int, ...]] = {}  # of one row, as last fed
         self._ran: Any = None  # the executor of the last forward, for backward
         self._flat: np.ndarray | None = None  # all parameters, once they were asked for together
@@ -324,6 +326,7 @@ class Graph:
         clip_value: float | None = None,
         l1: float | Mapping[Any, float] = 0.0,
         l2: float | Mapping[Any, float] = 0.0,
+        sample_weight: Any = None,
         validation: Mapping[Any, Any] | None = None,
         early_stopping: EarlyStopping | None = None,
         callbacks: Callable[[Progress], Any] | Every | Iterable | None = None,
@@ -351,6 +354,9 @@ class Graph:
             l1, l2: strength of the penalties ``l1·Σ|w|`` and ``½·l2·Σw²`` that are added to the
                 loss: a number for all parameters with two axes or more (weight matrices), or
                 ``{parameter or name: strength}``.
+            sample_weight: (n,) array, 0 or more: how much each row counts in the loss, which must
+                be a node such as `MSE`; as ``MSE(y, prediction, sample_weight=w)`` with w fed.
+                In ``validation`` all rows count alike.
             validation: feeds as the first ones, of rows that are not trained on; their loss is
                 taken after each epoch.
             early_stopping: as ``EarlyStopping(patience=10)``; needs ``validation``.
@@ -369,6 +375,29 @@ class Graph:
                 are kept.
             KeyboardInterrupt: Ctrl-C; the same holds.
         """
+        if sample_weight is not None:
+            return self._fit_weighted(
+                feeds,
+                sample_weight,
+                output,
+                validation,
+                optimizer=optimizer,
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                seed=seed,
+                threads=threads,
+                progress=progress,
+                schedule=schedule,
+                clip_norm=clip_norm,
+                clip_value=clip_value,
+                l1=l1,
+                l2=l2,
+                early_stopping=early_stopping,
+                callbacks=callbacks,
+                checkpoint=checkpoint,
+                every=every,
+            )
         with self._running():
             if not isinstance(optimizer, Optimizer):
                 hint = "; make one, as SGD(1e-2)" if isinstance(optimizer, type) else ""
@@ -409,6 +438,35 @@ class Graph:
                 asked["validation"] = self._validation(loss, inputs, validation, arrays)
             self._clear()
             return train(self, program, arrays, RunSettings(**asked))
+
+    def _fit_weighted(
+        self,
+        feeds: Mapping[Any, Any],
+        sample_weight: Any,
+        output: Node | None,
+        validation: Mapping[Any, Any] | None,
+        **settings: Any,
+    ) -> History:
+        """`fit` on a twin of the graph: the same nodes, the loss with a sample weight."""
+        with self._running():
+            loss = self._one_output(output)
+            if not isinstance(loss, Loss):
+                raise SettingError(
+                    f"sample_weight weighs the rows of a loss node, as MSE(y, prediction); the "
+                    f"output is {loss}"
+                )
+            if loss not in self._twins:
+                free = "sample_weight" not in self._labels.values()
+                weight = Input("sample_weight" if free else None)
+                self._twins[loss] = Graph(loss.weighted(weight), dtype=self.dtype), weight
+            twin, weight = self._twins[loss]
+            if isinstance(feeds, Mapping):
+                feeds = {**feeds, weight: sample_weight}
+            if isinstance(validation, Mapping):
+                rows = next((len(v) for v in map(np.asarray, validation.values()) if v.ndim), 1)
+                validation = {**validation, weight: np.ones(rows)}
+            self._clear()
+            return twin.fit(feeds, validation=validation, **settings)
 
     @contextmanager
     def _trainer(

@@ -6,6 +6,7 @@ Each class tells the loss of an element and its slopes; `Loss` makes the mean of
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -50,6 +51,15 @@ class Loss(Node):
         raise NotImplementedError
 
     # What all have ---------------------------------------------------------------------------
+
+    def weighted(self, weight: Node) -> Loss:
+        """The same loss of the same inputs, with ``weight`` as its sample weight."""
+        if len(self.inputs) > 2:
+            raise SettingError(f"{self}: has a sample_weight of its own; feed that one")
+        twin = copy.copy(self)
+        twin.inputs = (*self.inputs, weight)
+        twin.value, twin.gradient, twin.gradients = None, None, {}
+        return twin
 
     def domains(self, *shapes: Shape) -> dict[int, Domain]:
         found = {} if self.truth is None else {0: self.truth}
