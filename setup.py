@@ -8,7 +8,7 @@ The engine is optional: where it cannot be compiled the package installs without
 engine runs. Environment switches, each off when unset, empty or 0:
 
     FASTGRAPH_REQUIRE_NATIVE   a failed compilation fails the installation
-    FASTGRAPH_DEBUG            bounds checks, assertions, debug symbols
+    FASTGRAPH_DEBUG            bounds checks (guards of NaN behind every buffer), debug symbols
     FASTGRAPH_SANITIZE         address and undefined-behaviour sanitizers
 """
 

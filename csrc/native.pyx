@@ -80,6 +80,14 @@ cdef extern from "simd.h" nogil:
     void drop(uint64_t key, uint64_t first, Py_ssize_t count, uint64_t dropped, real scale, real* mask)
     double c_fma_peak "fma_peak_gflops"(double seconds)
 
+cdef extern from *:
+    """
+    #ifndef FG_DEBUG
+    #define FG_DEBUG 0
+    #endif
+    """
+    const int FG_DEBUG
+
 cdef extern from "system.h" nogil:
     double coarse_seconds()
     Py_ssize_t atomic_read(Py_ssize_t* counter)
@@ -201,6 +209,10 @@ include "solve.pxi"
 def kernels():
     """The names of all kernels."""
     return frozenset(_KERNELS)
+
+def debug():
+    """Whether this is a debug build, whose buffers have guards behind them (native.py)."""
+    return FG_DEBUG != 0
 
 def peak_gflops():
     """The measured peak of this core in this dtype, multiply-adds in registers, in GFLOP/s."""

@@ -121,6 +121,24 @@ def test_rows_that_depend_on_all_rows_are_not_cut():
         np.testing.assert_allclose(ours, theirs, rtol=1e-10)
 
 
+def test_a_debug_build_looks_behind_every_buffer(monkeypatch):
+    fg.set_engine("native")
+    plain = fitted("native", 650, 300)
+    module = extension.load_extension(extension.choose_isa(), "float64")
+    monkeypatch.setattr(module, "debug", lambda: True)
+    for ours, theirs in zip(fitted("native", 650, 300), plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # the guards are there, and nobody wrote there
+    x = fg.Input("x")
+    graph = fg.Graph(fg.Sum(fg.Exp(x)))
+    graph.forward({x: np.ones((5, 3))})
+    bound = graph._ran._last[0]
+    value = bound.lowered.values[graph.node("exp_1")]
+    (guard,) = (guard for guard, buffer in bound._guards if buffer is value)
+    guard[0] = 0.0  # as a kernel that writes too far
+    with pytest.raises(fg.GraphError, match=r"wrote beyond a buffer of \['Exp'\]"):
+        graph.forward({x: np.ones((5, 3))})
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
 def test_a_file_larger_than_the_memory_allowed_trains(tmp_path):
     rows, features = 400_000, 40

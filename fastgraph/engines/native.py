@@ -396,23 +396,37 @@ class _Bound:
     def _lay_out(self) -> None:
         item, line = self.dtype.itemsize, _LINE // self.dtype.itemsize
         totals = {"rows": 0, "once": 0, "gradients": 0}
+        guard = line if load_extension(choose_isa(), self.dtype.name).debug() else 0
+        guards: list[tuple[str, int, int, Buffer]] = []
+
+        def place(buffer: Buffer, space: str, size: int) -> None:
+            start = self._offsets[buffer] = totals[space]
+            totals[space] = -(-(start + size) // line) * line + guard
+            guards.append((space, start + size, totals[space], buffer))
+
         for buffer in self.lowered.buffers:
-            self._offsets[buffer] = totals[buffer.space]
-            if buffer.space == "gradients":
-                totals["gradients"] += buffer.size  # without gaps: one vector, as the parameters
+            if buffer.space == "gradients":  # without gaps: one vector, as the parameters
+                self._offsets[buffer] = totals["gradients"]
+                totals["gradients"] += buffer.size
             else:
-                size = buffer.size * (self.capacity if buffer.space == "rows" else 1)
-                totals[buffer.space] += -(-size // line) * line
+                rows = self.capacity if buffer.space == "rows" else 1
+                place(buffer, buffer.space, buffer.size * rows)
         for node in self.inputs:
-            buffer = self.lowered.values.get(node)
-            if buffer is not None:
-                self._offsets[buffer] = totals["rows"]
-                totals["rows"] += -(-buffer.size * self.capacity // line) * line
+            if node in self.lowered.values:
+                buffer = self.lowered.values[node]
+                place(buffer, "rows", buffer.size * self.capacity)
         self.n_gradients = totals["gradients"]
         self._arena = {
             space: [_zeros(size, self.dtype) for _ in range(1 if space == "once" else self.lanes)]
             for space, size in totals.items()
         }
+        self._guards = [
+            (array[start:stop], buffer)
+            for space, start, stop, buffer in (guards if guard else ())
+            for array in self._arena[space]
+        ]
+        for beyond, _ in self._guards:
+            beyond[...] = np.nan
         self._base = {
             space: [a.ctypes.data for a in arrays] for space, arrays in self._arena.items()
         }
@@ -575,7 +589,12 @@ class _Bound:
         self.plan.bind_data([arrays[node] for node in self.inputs])
 
     def checked(self, fine: bool) -> None:
-        """Raise what a callback raised."""
+        """Raise what a callback raised; in a debug build, also where a kernel wrote too far."""
+        for beyond, buffer in self._guards:
+            if not np.isnan(beyond).all():
+                whose = {**self.lowered.gradients, **self.lowered.values}
+                names = [str(node) for node, known in whose.items() if known is buffer]
+                raise GraphError(f"a kernel wrote beyond a buffer of {names or 'its own'}")
         if not fine:
             error = self.errors.pop() if self.errors else GraphError("the native engine stopped")
             self.errors.clear()
