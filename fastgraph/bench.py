@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -210,7 +211,7 @@ GRID_BATCHES = (1, 4, 16, 64, 256, 512)
 # --------------------------------------------------------------------------------- contenders
 
 
-class Contender:
+class Contender(ABC):
     """Something that trains a `Workload`: made from it, it starts at its initial parameters."""
 
     name: ClassVar[str]
@@ -225,13 +226,13 @@ class Contender:
         """Whether the workload is one that it can express."""
         return True
 
+    @abstractmethod
     def run(self, steps: int) -> None:
         """Train that many steps, whole epochs, from where it stands; return when they are done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parameters(self) -> list[np.ndarray]:
         """The parameters now, as copies in the order of `Workload.initial_parameters`."""
-        raise NotImplementedError
 
 
 Kinds = Sequence[type[Contender]]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError, ShapeError, unknown
-from .node import Input, Node, Shape
+from .node import Input, Node, Shape, check_numeric
 
 __all__ = ["bind", "shape_of_feed"]
 
@@ -90,11 +90,7 @@ def _array(node: Input, value: Any, dtype: np.dtype) -> np.ndarray:
         raise DataError(
             f"{node}: expected an array of numbers, got rows that differ ({error})"
         ) from None
-    if array.dtype.kind not in "fiub":
-        raise DataError(
-            f"{node}: expected numbers, got dtype {array.dtype}; convert it, as with "
-            "np.asarray(values, dtype=float)"
-        )
+    check_numeric(str(node), array)
     if array.ndim and array.shape[0] == 0:
         raise DataError(f"{node}: an empty batch, shape {array.shape}; feed at least one row")
     if array.size == 0:

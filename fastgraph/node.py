@@ -232,6 +232,15 @@ class Input(Node):
         self.sample_shape: tuple[int, ...] | None = shape
 
 
+def check_numeric(where: str, array: np.ndarray) -> None:
+    """Raise a `DataError` where an array is not of real numbers."""
+    if array.dtype.kind not in "fiub":
+        raise DataError(
+            f"{where}: expected numbers, got dtype {array.dtype}; convert it, as with "
+            "np.asarray(values, dtype=float)"
+        )
+
+
 def _numeric(where: str, value: Any) -> np.ndarray:
     """A float array of ``value`` (float32 stays float32), or a `DataError` that says where."""
     try:
@@ -240,11 +249,7 @@ def _numeric(where: str, value: Any) -> np.ndarray:
         raise DataError(
             f"{where}: expected numbers, got {type(value).__name__} ({error})"
         ) from None
-    if array.dtype.kind not in "fiub":
-        raise DataError(
-            f"{where}: expected numbers, got dtype {array.dtype}; convert it, as with "
-            "np.asarray(values, dtype=float)"
-        )
+    check_numeric(where, array)
     if not np.isfinite(array).all():
         raise DataError(f"{where}: the value has NaN or infinite elements")
     return array

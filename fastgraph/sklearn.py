@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -241,7 +242,7 @@ class _Pieces:
             self._state = replace(self._state, slots=[slot * factor for slot in self._state.slots])
 
 
-class _MultilayerPerceptron(BaseEstimator):
+class _MultilayerPerceptron(BaseEstimator, ABC):
     """What the regressor and the classifier share: everything but the targets."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -277,21 +278,21 @@ class _MultilayerPerceptron(BaseEstimator):
 
     # What the two define ---------------------------------------------------------------------
 
+    @abstractmethod
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple:
         """X and y checked, y as targets of shape (n, outputs), and weights of the rows or None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _output(self) -> tuple[str, type[Node] | None]:
         """The name and the node class of the activation of the last layer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _loss_of(self, n_outputs: int) -> Callable[..., Node]:
         """What makes the node that is minimised."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _score(self, y: np.ndarray, output: np.ndarray, weight: np.ndarray | None) -> float:
         """The score of outputs of the network for targets y."""
-        raise NotImplementedError
 
     # Settings --------------------------------------------------------------------------------
 

@@ -44,11 +44,11 @@ class Loss(Node):
 
     def losses(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         """The loss of each element."""
-        raise NotImplementedError
+        raise GraphError(f"{self.kind} defines no losses(self, y_true, y_pred)")
 
     def slopes(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple:
         """The derivatives of `losses` with respect to y_true and y_pred."""
-        raise NotImplementedError
+        raise GraphError(f"{self.kind} defines no slopes(self, y_true, y_pred)")
 
     # What all have ---------------------------------------------------------------------------
 

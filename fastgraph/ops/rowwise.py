@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import GraphError, ShapeError
 from ..node import Node, Parameter, Shape
 
 __all__ = ["Moment", "Rowwise", "Training", "feature_axis"]
@@ -21,7 +21,7 @@ class Rowwise(Node):
 
     def sizes(self, *shapes: Shape) -> tuple[int, ...]:
         """The sizes of one row, in the kernel's order."""
-        raise NotImplementedError
+        raise GraphError(f"{self.kind} defines no sizes(self, *shapes)")
 
     def table(self, *shapes: Shape) -> np.ndarray | None:
         """Where each element of a row comes from, for kernels that ask."""
@@ -61,11 +61,11 @@ class Training(Rowwise):
 
     def train_forward(self, moment: Moment, *values: np.ndarray) -> np.ndarray:
         """The value while training."""
-        raise NotImplementedError
+        raise GraphError(f"{self.kind} defines no train_forward(self, moment, *values)")
 
     def train_backward(self, moment: Moment, gradient: np.ndarray, *values: np.ndarray) -> tuple:
         """The gradients while training."""
-        raise NotImplementedError
+        raise GraphError(f"{self.kind} defines no train_backward(self, moment, gradient, *values)")
 
     def statistics(self, *values: np.ndarray) -> tuple[np.ndarray, ...]:
         """The new values of the inputs ``running``, after a step that went well."""
